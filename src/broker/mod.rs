@@ -1,0 +1,21 @@
+//! The broker core: queues, settlement, retry and dead letters as a deterministic state machine.
+//!
+//! `Node::apply(now, command)` changes state and appends `Effect`s; `Node::flush` dispatches what became
+//! deliverable; `Node::take_batch` hands out the records that must be committed. No I/O, clock, lock
+//! or randomness (the seed is an argument). Knows nothing of AMQP's wire format (see `container`).
+
+mod command;
+mod effect;
+mod ids;
+mod message;
+mod node;
+pub mod policy;
+mod record;
+
+pub use command::{Command, DetachCause, Modified, MoveIn, Outcome, Publish, Settlement, Subscribe};
+pub use effect::{Delivery, Effect, Refusal};
+pub use ids::{ConnectionId, ConsumerId, ProducerId, QueueId, Seq, Ticket};
+pub use message::{Annotations, Cause, Death, DeathReason, EntryState, Failure, FailureOutcome, Message};
+pub use node::{Counts, Node};
+pub use policy::{Lifetime, QueueDefinition, QueuePolicy};
+pub use record::{Batch, Committed, Location, Record, Restored};

@@ -1,0 +1,121 @@
+//! What a queue does, as its owner decided: attempt limit, retry delays, limits. Plain values.
+//!
+//! Invariant: a `QueuePolicy` is always valid (the configuration checks before it builds one). It says
+//! what to do and never does it; `retry`, `settlement` and `queue` read it.
+
+use serde::{Deserialize, Serialize};
+
+/// A queue's rules. Durations are milliseconds, sizes bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct QueuePolicy {
+    /// Attempts after which a failing message is dead-lettered, at the moment of its last NACK; ≥ 1.
+    pub max_attempts: u32,
+    /// Delay before a failed message is tried again.
+    pub retry_delay: RetryDelay,
+    /// Another queue that takes this queue's dead letters, instead of its own tree.
+    pub dead_letter_queue: Option<String>,
+    /// Most messages the queue holds (waiting or handed out); none: no limit.
+    pub max_messages: Option<u64>,
+    /// Most bytes of messages the queue holds; none: no limit.
+    pub max_bytes: Option<u64>,
+    /// What happens to a new message when the queue is full.
+    pub when_full: WhenFull,
+    /// A time to live for messages that come without one, and the longest that is allowed.
+    pub max_ttl_ms: Option<u64>,
+    /// What happens to a message whose time to live has passed.
+    pub expired: ExpiredTo,
+    /// How long a message that every attached consumer excluded waits before it is dead-lettered.
+    pub stranded_after_ms: u64,
+    /// How many of the oldest unsettled deliveries of a lost connection count as failed attempts.
+    pub crash_suspects: u32,
+}
+
+impl Default for QueuePolicy {
+    fn default() -> Self {
+        Self {
+            max_attempts: 10,
+            retry_delay: RetryDelay::default(),
+            dead_letter_queue: None,
+            max_messages: None,
+            max_bytes: None,
+            when_full: WhenFull::Block,
+            max_ttl_ms: None,
+            expired: ExpiredTo::DeadLetter,
+            stranded_after_ms: 60_000,
+            crash_suspects: 1,
+        }
+    }
+}
+
+/// Exponential back-off. The first retry is immediate when `initial_ms` is 0-th: see `first_ms`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RetryDelay {
+    /// Delay before the first retry (default 0: at once).
+    pub first_ms: u64,
+    /// Delay before the second retry (default 100 ms).
+    pub initial_ms: u64,
+    /// Factor from one retry to the next (default 2).
+    pub multiplier: f64,
+    /// Longest delay (default 30 s).
+    pub max_ms: u64,
+    /// Random share added or taken away, 0 to 1 (default 0.2: ±20 %).
+    pub jitter: f64,
+}
+
+impl Default for RetryDelay {
+    fn default() -> Self {
+        Self { first_ms: 0, initial_ms: 100, multiplier: 2.0, max_ms: 30_000, jitter: 0.2 }
+    }
+}
+
+/// What a full queue does with a new message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenFull {
+    /// Publishers get no credit until there is room; what comes within credit already given is queued.
+    Block,
+    /// The message is `rejected` with `amqp:resource-limit-exceeded`.
+    Reject,
+}
+
+/// Where expired messages go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExpiredTo {
+    /// To the dead letters, with reason `expired`.
+    DeadLetter,
+    /// Removed.
+    Discard,
+}
+
+/// How long a dynamic node lives (part 3.5.10–13). Nodes of the configuration and of plain attach: `Permanent`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Lifetime {
+    /// Until deleted by a person.
+    Permanent,
+    /// Until the link that created it is closed (lost connections included).
+    DeleteOnClose,
+    /// Until no links are attached to it.
+    DeleteOnNoLinks,
+    /// Until it holds no messages.
+    DeleteOnNoMessages,
+    /// Until neither links nor messages are left.
+    DeleteOnNoLinksOrMessages,
+}
+
+/// A queue, as it is written to the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QueueDefinition {
+    /// Even; its dead-letter tree is `id + 1`.
+    pub id: super::QueueId,
+    /// The address, for example `orders`.
+    pub name: String,
+    /// Its rules.
+    pub policy: QueuePolicy,
+    /// How long it lives; only `Permanent` ones are written to the journal.
+    pub lifetime: Lifetime,
+    /// The shard it belongs to; 0 while there is one.
+    pub shard: u32,
+}

@@ -1,0 +1,32 @@
+//! Every bound in the house, with its name and its reason.
+//!
+//! Invariant: nothing a peer or a disk can make grow is without a limit here or in the configuration.
+
+/// Most failures kept in a message's failure record; older ones are counted and dropped.
+pub const FAILURES_KEPT: usize = 32;
+/// Deepest nesting of AMQP values accepted; deeper input is refused before any recursive decoder sees it.
+pub const MAX_VALUE_DEPTH: usize = 32;
+/// Smallest max-frame-size allowed by the specification (part 2.8.19).
+pub const MIN_MAX_FRAME_SIZE: u32 = 512;
+/// max-frame-size we announce: large enough to amortise a frame's cost, small enough to buffer whole.
+pub const MAX_FRAME_SIZE: u32 = 128 * 1024;
+/// Sessions per connection (channel-max + 1).
+pub const MAX_SESSIONS: u16 = 256;
+/// Links per session (handle-max + 1).
+pub const MAX_LINKS: u32 = 1024;
+/// Unsettled deliveries per session in one direction: a window in transfers is announced within this.
+pub const SESSION_WINDOW: u32 = 8192;
+/// Link credit given to a publisher.
+pub const PUBLISHER_CREDIT: u32 = 1000;
+/// Messages a consumer's connection takes from a queue ahead of its socket.
+pub const CONSUMER_ROOM_MESSAGES: u32 = 1024;
+/// The same in bytes.
+pub const CONSUMER_ROOM_BYTES: u64 = 512 * 1024;
+/// Bytes of encoded output a connection holds before it stops encoding deliveries.
+pub const OUTPUT_HIGH_WATER: usize = 256 * 1024;
+/// Largest message accepted unless configured otherwise.
+pub const MAX_MESSAGE_SIZE: u64 = 64 * 1024 * 1024;
+/// Commands waiting for a queue's task before its senders wait.
+pub const QUEUE_MAILBOX: usize = 256;
+/// Longest address, container-id or link name accepted, in bytes.
+pub const MAX_NAME: usize = 1024;

@@ -1,0 +1,107 @@
+//! Durability: the `Store` trait and what its implementations share.
+//!
+//! Invariant: what a `submit` reported as committed is there after any crash; what it did not report
+//! may or may not be. All state that must survive goes through `submit`; everything else an
+//! implementation keeps (sled) is a cache that can be rebuilt. Does not know queues' rules.
+
+use std::sync::Arc;
+
+use crate::broker::{Batch, Committed, Location, Message, QueueDefinition, QueueId, Restored};
+
+/// A place for records that survives crashes; one shard of it, owned by this process.
+///
+/// Written so that a replicated log can stand behind it: ownership can be lost (`Fenced`), commits are
+/// reported asynchronously and in order, and reads are by opaque location.
+pub trait Store: Send + Sync + 'static {
+    /// The epoch of our ownership, growing with every acquisition.
+    fn epoch(&self) -> u64;
+
+    /// Everything that survived, once, before the first `submit`. Blocks; `sink` sees all definitions
+    /// before any message, and each queue's messages in order of `Seq`.
+    ///
+    /// # Errors
+    /// When what is on disk cannot be understood; says which file and what to do.
+    fn recover(&self, sink: &mut dyn FnMut(Recovered)) -> Result<Recovery, StoreError>;
+
+    /// Commits a batch. Returns at once; batches of one caller complete in the order of submission,
+    /// `done` runs on the store's thread and must not block.
+    fn submit(&self, batch: Batch, done: Done);
+
+    /// Reads messages back. Blocks on the disk. A location whose queue moved on (evacuated meanwhile and
+    /// its segment deleted) is an error for that one only.
+    fn read(&self, locations: &[Location]) -> Vec<Result<Arc<Message>, StoreError>>;
+
+    /// Tells the store that a node has answered `Evacuate` for everything up to this segment.
+    fn evacuated(&self, queue: QueueId, segment: u32);
+
+    /// Writes what is pending, a last checkpoint, and stops. Blocks.
+    ///
+    /// # Errors
+    /// When the last write failed.
+    fn close(&self) -> Result<(), StoreError>;
+}
+
+/// Called once with a batch's fate.
+pub type Done = Box<dyn FnOnce(Result<Committed, StoreError>) + Send>;
+
+/// Called by the store whenever something happens that the server must act on.
+pub type Notify = Box<dyn Fn(StoreEvent) + Send + Sync>;
+
+/// What a store says unasked.
+#[derive(Debug, Clone)]
+pub enum StoreEvent {
+    /// There is, or is no longer, too little room for new messages. Settlements still go through.
+    Full(bool),
+    /// Segments up to this one are to be emptied: send every node `Command::Evacuate`.
+    Evacuate { segment: u32 },
+    /// A write or fsync failed: nothing more will be committed. The process must stop.
+    Poisoned(StoreError),
+}
+
+/// One thing found at recovery.
+#[derive(Debug)]
+pub enum Recovered {
+    /// A queue.
+    Queue(Arc<QueueDefinition>),
+    /// The sequence number the queue continues with.
+    NextSeq(QueueId, u64),
+    /// A message.
+    Entry(Restored),
+}
+
+/// A recovery in numbers, for the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Queues found.
+    pub queues: u64,
+    /// Messages found.
+    pub messages: u64,
+    /// Journal bytes replayed.
+    pub replayed_bytes: u64,
+    /// Bytes of a torn tail cut off.
+    pub cut_bytes: u64,
+    /// Whether sled was missing or damaged and rebuilt from the journal.
+    pub rebuilt: bool,
+    /// Whether the last stop was a clean one.
+    pub clean: bool,
+}
+
+/// Why the store could not do a thing. Cheap to clone: one failure answers many.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The disk has no room; nothing of the batch was written; try again later.
+    #[error("the disk is full: {0}")]
+    Full(Arc<str>),
+    /// A write failed; the store is dead.
+    #[error("{0}")]
+    Failed(Arc<str>),
+    /// Another process owns the shard now.
+    #[error("another broker has taken over: {0}")]
+    Fenced(Arc<str>),
+    /// What was read is not what was written.
+    #[error("{0}")]
+    Corrupt(Arc<str>),
+    /// Another process has the directory open.
+    #[error("{0}")]
+    Locked(Arc<str>),
+}
