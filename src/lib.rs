@@ -3,6 +3,11 @@
 
 pub mod amqp;
 pub mod broker;
+#[cfg(feature = "server")]
+pub mod cli;
+pub mod config;
 pub mod limits;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod store;
 pub mod time;
