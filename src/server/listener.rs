@@ -37,7 +37,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// Names the address and what to do.
-pub async fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
+pub async fn bind(addresses: &[String]) -> anyhow::Result<Vec<TcpListener>> {
     let mut bound = Vec::new();
     for address in addresses {
         let socket = TcpListener::bind(address).await.with_context(|| {
@@ -145,11 +145,11 @@ fn engine_config(config: &Config, auth: &Authenticator) -> amqp::Config {
     amqp::Config {
         container_id: config.container_id.clone(),
         hostname: None,
-        max_frame_size: config.limits.max_frame_size,
+        max_frame_size: config.limits.max_frame_size_bytes,
         channel_max: config.limits.max_sessions.saturating_sub(1),
         handle_max: config.limits.max_links.saturating_sub(1),
-        idle_timeout_ms: Some(config.limits.idle_timeout_ms).filter(|ms| *ms > 0),
-        max_message_size: config.limits.max_message_size,
+        idle_timeout_ms: config.limits.idle_timeout_ms,
+        max_message_size: config.limits.max_message_size_bytes,
         mechanisms: auth.mechanisms(),
         allow_bare: auth.allow_bare(),
         offered_capabilities: vec!["ANONYMOUS-RELAY".to_owned()],

@@ -92,13 +92,13 @@ impl Registry {
         let count = nodes.by_id.len().max(1) as u64;
         // Told when the share changes by much, that is when the count passes a power of two.
         if !count.is_power_of_two() {
-            let share = self.0.config.memory / count.next_power_of_two();
+            let share = self.0.config.memory_bytes / count.next_power_of_two();
             if let Some(newest) = nodes.by_id.values().last() {
                 let _ = newest.sender.try_send(ToQueue::Command(Command::MemoryBudget { bytes: share }));
             }
             return;
         }
-        let bytes = self.0.config.memory / count;
+        let bytes = self.0.config.memory_bytes / count;
         for handle in nodes.by_id.values() {
             // A full mailbox: it keeps its old share until the next change.
             let _ = handle.sender.try_send(ToQueue::Command(Command::MemoryBudget { bytes }));
@@ -140,7 +140,7 @@ impl Registry {
     /// # Errors
     /// When there are too many.
     pub fn create_configured(&self) -> Result<(), NoPlace> {
-        for name in self.0.config.queue_names() {
+        for name in self.0.config.declared_queues() {
             let mut nodes = self.nodes();
             if !nodes.by_name.contains_key(name) {
                 self.create(&mut nodes, name.to_owned(), Lifetime::Permanent)?;
