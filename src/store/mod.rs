@@ -4,6 +4,9 @@
 //! may or may not be. All state that must survive goes through `submit`; everything else an
 //! implementation keeps (sled) is a cache that can be rebuilt. Does not know queues' rules.
 
+#[cfg(feature = "server")]
+pub mod check;
+
 use std::sync::Arc;
 
 use crate::broker::{Batch, Committed, Location, Message, QueueDefinition, QueueId, Restored};
