@@ -66,7 +66,12 @@ enum Turn {
 
 impl QueueTask {
     /// Starts the task of a node.
-    pub fn spawn(node: Node, store: Arc<dyn Store>, registry: Registry, clock: Clock) -> mpsc::Sender<ToQueue> {
+    pub fn spawn(
+        node: Node,
+        store: Arc<dyn Store>,
+        registry: Registry,
+        clock: Clock,
+    ) -> mpsc::Sender<ToQueue> {
         let (sender, mailbox) = mpsc::channel(crate::limits::QUEUE_MAILBOX);
         let (store_sender, store_results) = mpsc::unbounded_channel();
         let task = Self {
@@ -200,11 +205,16 @@ impl QueueTask {
         let effects = std::mem::take(&mut self.effects);
         for effect in effects {
             let to = match &effect {
-                Effect::Deliver { consumer, .. } | Effect::Flow { consumer, .. } | Effect::Settled { consumer, .. } => {
-                    consumer.connection()
+                Effect::Deliver { consumer, .. }
+                | Effect::Flow { consumer, .. }
+                | Effect::Settled { consumer, .. } => consumer.connection(),
+                Effect::Published { producer, .. } | Effect::ProducerCredit { producer, .. } => {
+                    producer.connection()
                 }
-                Effect::Published { producer, .. } | Effect::ProducerCredit { producer, .. } => producer.connection(),
-                Effect::Load { .. } | Effect::MoveOut { .. } | Effect::MovedIn { .. } | Effect::Evacuated { .. } => {
+                Effect::Load { .. }
+                | Effect::MoveOut { .. }
+                | Effect::MovedIn { .. }
+                | Effect::Evacuated { .. } => {
                     self.outside(node, effect);
                     continue;
                 }

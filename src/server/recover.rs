@@ -58,7 +58,10 @@ fn take(nodes: &mut FxHashMap<QueueId, Node>, found: Recovered, config: &Config,
         }
         Recovered::Entry(entry) => match nodes.get_mut(&entry.queue.main()) {
             Some(node) => node.restore(entry),
-            None => warn!("message {} belongs to queue {} that is not defined: skipped", entry.seq.0, entry.queue.0),
+            None => warn!(
+                "message {} belongs to queue {} that is not defined: skipped",
+                entry.seq.0, entry.queue.0
+            ),
         },
     }
 }
@@ -76,7 +79,10 @@ fn log(recovery: &Recovery, data: &std::path::Path) {
         }
     );
     if recovery.cut_bytes > 0 {
-        warn!("{} bytes of a write that a crash cut short were dropped; nothing in them was confirmed", recovery.cut_bytes);
+        warn!(
+            "{} bytes of a write that a crash cut short were dropped; nothing in them was confirmed",
+            recovery.cut_bytes
+        );
     }
     if recovery.rebuilt {
         warn!("the index was missing or damaged and has been rebuilt from the journal");

@@ -128,7 +128,9 @@ impl Registry {
             return Ok((Place { node: id, dead_letter }, handle.sender.clone()));
         }
         if !self.0.config.may_create(&name) {
-            let why = format!("no queue {name:?}, and the configuration (create) does not allow to make it by attaching");
+            let why = format!(
+                "no queue {name:?}, and the configuration (create) does not allow to make it by attaching"
+            );
             return Err(NoPlace::NotFound(why));
         }
         let (id, sender) = self.create(&mut nodes, name, Lifetime::Permanent)?;
