@@ -7,6 +7,7 @@
 
 pub mod codec;
 mod connection;
+#[allow(missing_docs)] // the variants' texts name their fields
 mod event;
 
 pub use connection::{ClientSasl, Config, Connection};

@@ -4,12 +4,15 @@
 //! deliverable; `Node::take_batch` hands out the records that must be committed. No I/O, clock, lock
 //! or randomness (the seed is an argument). Knows nothing of AMQP's wire format (see `container`).
 
+#[allow(missing_docs)] // the variants' texts name their fields
 mod command;
+#[allow(missing_docs)] // the variants' texts name their fields
 mod effect;
 mod ids;
 mod message;
 mod node;
 pub mod policy;
+#[allow(missing_docs)] // the variants' texts name their fields
 mod record;
 
 pub use command::{Command, DetachCause, Modified, MoveIn, Outcome, Publish, Settlement, Subscribe};

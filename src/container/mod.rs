@@ -11,6 +11,8 @@ mod host;
 mod incoming;
 mod outcome;
 mod outgoing;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
