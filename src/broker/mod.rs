@@ -4,13 +4,22 @@
 //! deliverable; `Node::take_batch` hands out the records that must be committed. No I/O, clock, lock
 //! or randomness (the seed is an argument). Knows nothing of AMQP's wire format (see `container`).
 
+pub mod address;
 mod command;
+mod commit;
+mod dead_letter;
 mod effect;
+mod evacuation;
 mod ids;
+mod ledger;
+mod lifetime;
 mod message;
 mod node;
 pub mod policy;
+mod publish;
+mod queue;
 mod record;
+mod settlement;
 
 pub use command::{Command, DetachCause, Modified, MoveIn, Outcome, Publish, Settlement, Subscribe};
 pub use effect::{Delivery, Effect, Refusal};
