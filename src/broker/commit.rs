@@ -93,6 +93,7 @@ impl Node {
         let Self { main, dead, ledger, .. } = self;
         let queue = |id: QueueId| if id.is_dead_letter() { &*dead } else { &*main };
         match redo {
+            Redo::Defined(definition) => ledger.define(&definition),
             Redo::Gone(id, seq) => ledger.gone(id, seq),
             Redo::Changed(id, seq) => {
                 if let Some(entry) = queue(id).entries.get(seq).filter(|e| e.recorded()) {

@@ -9,8 +9,8 @@ use std::{collections::VecDeque, hash::Hash};
 use rustc_hash::FxHashMap;
 
 use super::{
-    Batch, ConsumerId, Effect, EntryState, Location, Message, Outcome, ProducerId, QueueId, Record, Refusal,
-    Seq, Ticket,
+    Batch, ConsumerId, Effect, EntryState, Location, Message, Outcome, ProducerId, QueueDefinition, QueueId,
+    Record, Refusal, Seq, Ticket,
 };
 use std::sync::Arc;
 
@@ -27,8 +27,10 @@ pub(crate) struct Put {
 }
 
 /// What a record was about, to make it anew from the state of then if its batch fails.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Redo {
+    /// The queue's definition changed.
+    Defined(Arc<QueueDefinition>),
     /// It is gone.
     Gone(QueueId, u64),
     /// It changed.
@@ -123,6 +125,18 @@ impl Ledger {
         self.records.push(Record::Put { queue, seq: Seq(seq), message });
         self.open.puts.push(Put { queue, seq, keep: false, answer });
         (self.open.ticket, (self.open.puts.len() - 1) as u32)
+    }
+
+    /// Records the queue itself.
+    pub(crate) fn define(&mut self, definition: &QueueDefinition) {
+        let definition = Arc::new(definition.clone());
+        self.records.push(Record::Define(Arc::clone(&definition)));
+        self.open.redo.push(Redo::Defined(definition));
+    }
+
+    /// Records that the queue and all in it are gone.
+    pub(crate) fn delete(&mut self, queue: QueueId) {
+        self.records.push(Record::Delete(queue));
     }
 
     /// Records that a message is still there.

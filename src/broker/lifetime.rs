@@ -2,7 +2,7 @@
 //!
 //! Invariant: said once. `delete-on-close` is about the link that made the node, which only the server knows.
 
-use super::{Effect, node::Node, policy::Lifetime};
+use super::{Effect, QueueDefinition, node::Node, policy::Lifetime};
 
 /// What the node ever had: a node is not ended before it began to be used.
 #[derive(Debug, Default)]
@@ -13,6 +13,29 @@ pub(super) struct Had {
 }
 
 impl Node {
+    /// A new node: as `new`, and with the record that it exists. Dynamic nodes do not outlive the
+    /// process (only `Permanent` ones are recorded), nor do messages in them.
+    #[must_use]
+    pub fn create(definition: QueueDefinition, seed: u64) -> Self {
+        let mut node = Self::new(definition, seed);
+        if node.outlives_the_process() {
+            node.ledger.define(&node.definition);
+        }
+        node
+    }
+
+    /// The node is deleted: makes the record of that. No command may follow.
+    pub fn prepare_delete(&mut self) {
+        if self.outlives_the_process() {
+            self.ledger.delete(self.definition.id);
+        }
+    }
+
+    /// Whether the node, and with it what is in it, is written down.
+    pub(super) fn outlives_the_process(&self) -> bool {
+        self.definition.lifetime == Lifetime::Permanent
+    }
+
     /// Says so if the node's time has come.
     pub(super) fn end_of_life(&mut self, effects: &mut Vec<Effect>) {
         if self.had.ended || self.definition.lifetime == Lifetime::Permanent {

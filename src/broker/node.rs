@@ -267,6 +267,9 @@ impl Node {
 
     /// A clean stop: makes records of the non-durable messages too, so that they are kept.
     pub fn prepare_stop(&mut self) {
+        if !self.outlives_the_process() {
+            return;
+        }
         let Self { main, dead, ledger, .. } = self;
         let all = [Status::Available, Status::Acquired, Status::Delayed, Status::Moving];
         for queue in [main, dead] {

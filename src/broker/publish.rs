@@ -48,10 +48,10 @@ impl Node {
                 Arc::make_mut(&mut message).expires = Some(latest);
             }
         }
-        let durable = message.durable;
+        let durable = message.durable && self.outlives_the_process();
         let mut entry = Entry {
             expires: message.expires.map_or(0, |at| at.0),
-            size: u32::try_from(message.bytes.len()).unwrap_or(u32::MAX),
+            size: u32::try_from(message.payload().len()).unwrap_or(u32::MAX),
             delivery_count: message.delivery_count,
             flags: if message.first_acquirer { FIRST_ACQUIRER } else { 0 }
                 | if durable { DURABLE } else { 0 },

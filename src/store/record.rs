@@ -93,7 +93,7 @@ pub struct Put<'a> {
     pub delivery_count: u32,
     /// `Message::expires`.
     pub expires: Option<Millis>,
-    /// `Message::bytes`.
+    /// `Message::payload`.
     pub bytes: &'a [u8],
 }
 
@@ -103,6 +103,7 @@ impl Put<'_> {
     pub fn to_message(&self) -> Message {
         Message {
             bytes: Arc::from(self.bytes),
+            from: 0,
             format: self.format,
             durable: self.durable,
             priority: self.priority,
@@ -174,7 +175,7 @@ pub fn encode_put(out: &mut Vec<u8>, queue: QueueId, seq: Seq, message: &Message
         first_acquirer: message.first_acquirer,
         delivery_count: message.delivery_count,
         expires: message.expires,
-        bytes: &message.bytes,
+        bytes: message.payload(),
     };
     encode_raw_put(out, &put);
 }

@@ -297,7 +297,7 @@ impl Gather {
         keep: bool,
     ) -> (Location, IndexEntry) {
         let offset = self.frame.len() as u32;
-        let len = message.bytes.len() as u32 + PUT_OVERHEAD_BYTES;
+        let len = message.payload().len() as u32 + PUT_OVERHEAD_BYTES;
         record::encode_put(&mut self.frame, queue, seq, message, keep);
         self.records += 1;
         let location = Location { segment: 0, offset, len };
@@ -436,7 +436,7 @@ fn read_kept(batch: &Batch, segments: &Segments) -> Vec<Result<Arc<Message>, Sto
 
 fn bytes_of(batch: &Batch) -> usize {
     let of = |record: &Record| match record {
-        Record::Put { message, .. } => message.bytes.len() + PUT_OVERHEAD_BYTES as usize,
+        Record::Put { message, .. } => message.payload().len() + PUT_OVERHEAD_BYTES as usize,
         Record::Keep { location, .. } => location.len as usize,
         _ => 32,
     };
