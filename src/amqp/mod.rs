@@ -7,7 +7,12 @@
 
 pub mod codec;
 mod connection;
+mod delivery;
+mod error;
 mod event;
+mod link;
+mod serial;
+mod session;
 
 pub use connection::{ClientSasl, Config, Connection};
 pub use event::{AttachReply, Event, Incoming, LinkId, Outgoing, SessionId};
