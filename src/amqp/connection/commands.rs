@@ -5,11 +5,7 @@
 
 use fe2o3_amqp_types::definitions::Error;
 
-use super::{
-    Connection,
-    handshake::Phase,
-    idle::Due,
-};
+use super::{Connection, handshake::Phase, idle::Due};
 use crate::{
     amqp::{
         Event, LinkId, Outgoing,

@@ -13,7 +13,9 @@ use serde_amqp::primitives::{Array, Symbol};
 use super::{ClientSasl, Connection, Side};
 use crate::amqp::{
     Event,
-    codec::{DecodeError, FrameKind, SaslFrame, decode_sasl, encode_open, encode_sasl, frame_end, frame_start},
+    codec::{
+        DecodeError, FrameKind, SaslFrame, decode_sasl, encode_open, encode_sasl, frame_end, frame_start,
+    },
     error::ProtocolError,
 };
 use crate::limits::{MAX_NAME, MIN_MAX_FRAME_SIZE};
@@ -270,12 +272,8 @@ impl Connection {
             desired_capabilities: symbols(&config.desired_capabilities),
             properties: config.properties.clone(),
         };
-        let bare = Open {
-            offered_capabilities: None,
-            desired_capabilities: None,
-            properties: None,
-            ..open.clone()
-        };
+        let bare =
+            Open { offered_capabilities: None, desired_capabilities: None, properties: None, ..open.clone() };
         // 2.4.1: "prior to any explicit negotiation, the maximum frame size is 512": what is optional goes first.
         let out = self.out.raw();
         for open in [open, bare] {

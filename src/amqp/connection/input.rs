@@ -230,7 +230,10 @@ impl Connection {
             }
             Performative::Attach(attach) => self.on_attach(channel, *attach)?,
             Performative::Detach(detach) => self.on_detach(channel, *detach)?,
-            Performative::Open(_) | Performative::Begin(_) | Performative::End(_) | Performative::Close(_) => {}
+            Performative::Open(_)
+            | Performative::Begin(_)
+            | Performative::End(_)
+            | Performative::Close(_) => {}
         }
         Ok(())
     }

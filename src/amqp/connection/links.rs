@@ -52,11 +52,8 @@ impl Connection {
         let end = match role {
             Role::Sender => End::Sender(Sender::default()),
             Role::Receiver => {
-                let mut receiver = Receiver {
-                    max_message_size,
-                    second: attach.rcv_settle_mode == ReceiverSettleMode::Second,
-                    ..Receiver::default()
-                };
+                let second = attach.rcv_settle_mode == ReceiverSettleMode::Second;
+                let mut receiver = Receiver::new(max_message_size, second);
                 // 2.7.3 says it must be there; where it is not, 0 harms nobody.
                 receiver.credit.begin(attach.initial_delivery_count.unwrap_or(0));
                 End::Receiver(receiver)
@@ -91,7 +88,8 @@ impl Connection {
 
     /// Removes a link from everywhere.
     fn remove_link(&mut self, place: Place) {
-        let Some(link) = self.session_mut(place.channel).and_then(|session| session.remove(place.handle)) else {
+        let Some(link) = self.session_mut(place.channel).and_then(|session| session.remove(place.handle))
+        else {
             return;
         };
         self.index.remove(link.id);
@@ -140,7 +138,9 @@ impl Connection {
         let role = if attach.role == Role::Sender { Role::Receiver } else { Role::Sender };
         let key = (role == Role::Sender, attach.name.as_str().into());
         if let Some(place) = self.names.get(&key).copied().and_then(|id| self.index.get(id)) {
-            if place.channel == channel && self.link_at(place).is_some_and(|link| link.remote_handle.is_none()) {
+            if place.channel == channel
+                && self.link_at(place).is_some_and(|link| link.remote_handle.is_none())
+            {
                 self.on_attach_answer(place, remote, attach);
                 return Ok(());
             }
@@ -154,7 +154,12 @@ impl Connection {
         }
         let place = self.new_link(channel, &attach, &role, Some(remote))?;
         if let Some(link) = self.link_at(place).map(|link| link.id) {
-            self.events.push_back(Event::Attach { session: session_id, link, attach: Box::new(attach), refuse });
+            self.events.push_back(Event::Attach {
+                session: session_id,
+                link,
+                attach: Box::new(attach),
+                refuse,
+            });
         }
         Ok(())
     }
@@ -189,7 +194,8 @@ impl Connection {
         attach.target = reply.target;
         attach.max_message_size = reply.max_message_size.filter(|&max| max > 0);
         if let End::Receiver(receiver) = &mut link.end {
-            let max = [attach.max_message_size.unwrap_or(0), default_max].into_iter().filter(|&max| max > 0).min();
+            let max =
+                [attach.max_message_size.unwrap_or(0), default_max].into_iter().filter(|&max| max > 0).min();
             receiver.max_message_size = max.unwrap_or(0);
             attach.max_message_size = max;
         }
@@ -234,7 +240,8 @@ impl Connection {
 
     /// Sends detach, behind an attach where the peer's has not been answered, and discards from then on.
     fn send_detach(&mut self, place: Place, closed: bool, error: Option<Error>) {
-        let Some(session) = self.sessions.get_mut(usize::from(place.channel)).and_then(Option::as_deref_mut) else {
+        let Some(session) = self.sessions.get_mut(usize::from(place.channel)).and_then(Option::as_deref_mut)
+        else {
             return;
         };
         session.flush_dispositions(&mut self.out);
@@ -274,7 +281,12 @@ impl Connection {
         self.remove_link(place);
         if !told {
             let Detach { closed, error, .. } = detach;
-            self.events.push_back(Event::Detached { link: id, closed, error: error.map(Box::new), unsettled });
+            self.events.push_back(Event::Detached {
+                link: id,
+                closed,
+                error: error.map(Box::new),
+                unsettled,
+            });
         }
         Ok(())
     }

@@ -64,7 +64,8 @@ impl Connection {
         let mut waiting = Vec::new();
         let mut dirty = std::mem::take(&mut self.dirty);
         for channel in dirty.drain(..) {
-            let Some(session) = self.sessions.get_mut(usize::from(channel)).and_then(Option::as_deref_mut) else {
+            let Some(session) = self.sessions.get_mut(usize::from(channel)).and_then(Option::as_deref_mut)
+            else {
                 continue;
             };
             session.dirty = false;

@@ -149,7 +149,9 @@ impl Connection {
 
     /// Forgets a session; its links are gone already.
     fn remove_session(&mut self, channel: u16) {
-        let Some(session) = self.sessions.get_mut(usize::from(channel)).and_then(Option::take) else { return };
+        let Some(session) = self.sessions.get_mut(usize::from(channel)).and_then(Option::take) else {
+            return;
+        };
         if let Some(place) =
             session.remote_channel.and_then(|at| self.remote_channels.get_mut(usize::from(at)))
         {

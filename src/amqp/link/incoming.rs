@@ -44,6 +44,11 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
+    /// A receiving end without credit.
+    pub fn new(max_message_size: u64, second: bool) -> Self {
+        Self { max_message_size, second, ..Self::default() }
+    }
+
     /// A transfer came in; returns the message where this was its last part. `last_id` is the session's.
     pub fn transfer(
         &mut self,

@@ -154,7 +154,8 @@ fn transfer(
     let id = *wire.next_delivery_id;
     // Unique among the session's unsettled deliveries, so among the link's (2.8.7).
     let tag = id.0.to_be_bytes();
-    let mut transfer = Transfer { handle, more: left + TRANSFER_HEAD_BYTES > wire.max_frame, ..Default::default() };
+    let mut transfer =
+        Transfer { handle, more: left + TRANSFER_HEAD_BYTES > wire.max_frame, ..Default::default() };
     if first {
         transfer.delivery_id = Some(id.0);
         transfer.delivery_tag = Some(&tag);

@@ -36,7 +36,9 @@ impl Session {
         }
         let count = Serial(last).saturating_since(Serial(first));
         for id in (0..=count).map(|step| Serial(first).plus(step)) {
-            let Some(End::Receiver(receiver)) = self.link_mut(handle).map(|link| &mut link.end) else { return };
+            let Some(End::Receiver(receiver)) = self.link_mut(handle).map(|link| &mut link.end) else {
+                return;
+            };
             let settled = receiver.settles_first(id);
             self.queue(Role::Receiver, id, id, settled, Some(state.clone()), out);
         }
@@ -114,7 +116,7 @@ impl Session {
         };
         let expected = (last.saturating_since(first) as usize).saturating_add(1).min(self.unsettled.len());
         let each = |link: LinkId, token: u64| {
-            let same = |event: &mut &mut Event| matches!(event, Event::Disposition { link: other, .. } if *other == link);
+            let same = |event: &&mut Event| matches!(&**event, Event::Disposition { link: other, .. } if *other == link);
             // The link of the delivery before is the likely one.
             if let Some(Event::Disposition { tokens, .. }) = events.range_mut(told..).rev().find(same) {
                 tokens.push(token);

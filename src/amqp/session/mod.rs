@@ -227,14 +227,12 @@ impl Session {
             LinkState::AttachSent | LinkState::AttachReceived { .. } => return Ok(false),
         }
         let part = match &mut link.end {
-            End::Receiver(receiver) => {
-                Flow {
-                    delivery_count: Some(receiver.credit.delivery_count()),
-                    link_credit: Some(receiver.credit.left()),
-                    drain: receiver.credit.drain(),
-                    ..Flow::default()
-                }
-            }
+            End::Receiver(receiver) => Flow {
+                delivery_count: Some(receiver.credit.delivery_count()),
+                link_credit: Some(receiver.credit.left()),
+                drain: receiver.credit.drain(),
+                ..Flow::default()
+            },
             End::Sender(sender) => {
                 let Some(answer) = sender.answer else { return Ok(true) };
                 if answer.drained && sender.can_send() {
