@@ -157,6 +157,7 @@ mod tests {
 
     fn put(queue: u32, seq: u64) -> Record {
         let message = Message {
+            from: 0,
             bytes: Arc::from(&b"x"[..]),
             format: 0,
             durable: true,
