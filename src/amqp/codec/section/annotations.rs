@@ -8,9 +8,9 @@ use fe2o3_amqp_types::definitions::Fields;
 use super::section_value;
 use crate::amqp::codec::{
     DecodeError, code,
+    encode_value::encode_value,
     read::{Field, split_value},
     validate::validate,
-    value::encode_value,
     write,
 };
 
