@@ -5,8 +5,7 @@
 use fe2o3_amqp_types::{
     definitions::{AmqpError, Fields},
     messaging::{
-        DistributionMode, FilterSet, Outcome, Source, Target, TargetArchetype, TerminusDurability,
-        TerminusExpiryPolicy,
+        DistributionMode, Outcome, Source, Target, TargetArchetype, TerminusDurability, TerminusExpiryPolicy,
     },
     transaction::{Coordinator, TxnCapability},
 };
@@ -84,9 +83,7 @@ pub(super) fn decode_source(attach: &mut FieldReader<'_>, refuse: &mut Refusal) 
                 }
             },
         ),
-        filter: refuse
-            .field(fields, "source.filter", |field| decode_fields(field.name, field.raw))
-            .map(FilterSet::from),
+        filter: refuse.field(fields, "source.filter", |field| decode_fields(field.name, field.raw)),
         default_outcome: default_outcome(fields, refuse),
         outcomes: outcomes(fields, refuse),
         capabilities: capabilities(refuse, fields, "source.capabilities"),

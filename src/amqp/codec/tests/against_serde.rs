@@ -147,10 +147,14 @@ proptest! {
     }
 
     /// Strings of ASCII only: of others in an array serde_amqp writes a length in characters, not bytes.
+    /// No nulls: it repeats the constructor for each.
     #[test]
     fn arrays_of_scalars(values in vec(scalar(), 1..5).prop_filter("one type", |values| {
-        let ascii = |value: &serde_amqp::Value| !matches!(value, serde_amqp::Value::String(s) if !s.is_ascii());
-        values.iter().all(|value| value.format_code() == values[0].format_code() && ascii(value))
+        let readable = |value: &serde_amqp::Value| match value {
+            serde_amqp::Value::String(text) => text.is_ascii(),
+            value => *value != serde_amqp::Value::Null,
+        };
+        values.iter().all(|value| value.format_code() == values[0].format_code() && readable(value))
     })) {
         let array = serde_amqp::Value::Array(values.into());
         let theirs = to_vec(&array).expect("theirs");

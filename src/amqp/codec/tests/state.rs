@@ -106,7 +106,7 @@ fn annotations_that_are_no_map_are_skipped() {
 #[test]
 fn transactional_states_do_not_nest() {
     let txn = vec![0xa0, 2, 1, 2];
-    let inner = long_list(descriptor::TRANSACTIONAL_STATE, &[txn.clone()]);
+    let inner = long_list(descriptor::TRANSACTIONAL_STATE, std::slice::from_ref(&txn));
     let outer = long_list(descriptor::TRANSACTIONAL_STATE, &[txn, inner]);
     let state = decode_state(&outer).expect("state");
     let DeliveryState::Transactional(state) = state else { panic!("{state:?}") };
