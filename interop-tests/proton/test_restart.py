@@ -144,9 +144,20 @@ def test_connections_are_closed_at_a_clean_stop(start_broker):
     client = Client(broker.url)
     conn = client.connect()
     conn.receiver("q", credit=1)
-    assert broker.terminate() == 0
+    broker.ask_to_stop()
     client.wait(lambda: conn.remotely_closed, "the broker's close")
     assert conn.conn.remote_condition.name == "amqp:connection:forced"
+    client.close()
+    assert broker.wait_end() == 0
+
+
+def test_a_client_that_does_not_answer_does_not_hold_up_the_stop(start_broker):
+    """issue: SIGTERM drains and stops cleanly, whatever clients do."""
+    broker = start_broker()
+    client = Client(broker.url)
+    conn = client.connect()
+    conn.sender("q").send("x")
+    assert broker.terminate() == 0, "the client above does not process a single event meanwhile"
     client.close()
 
 

@@ -132,12 +132,19 @@ async fn the_default_outcome_is_stated_and_applied() {
     let builder = Receiver::builder().name("with-default").source(source).credit_mode(CreditMode::Manual);
     let mut receiver = soon("attach", builder.attach(&mut client.session)).await.unwrap();
     let stated = receiver.source().as_ref().and_then(|s| s.default_outcome.clone());
-    assert!(matches!(&stated, Some(Outcome::Modified(m)) if m.delivery_failed == Some(true)), "got {stated:?}");
+    assert!(
+        matches!(&stated, Some(Outcome::Modified(m)) if m.delivery_failed == Some(true)),
+        "got {stated:?}"
+    );
     receiver.set_credit(1).await.unwrap();
     next(&mut receiver).await;
     receiver.close().await.unwrap();
     let mut receiver = client.receiver("q", 1).await;
-    assert_eq!(number(&next(&mut receiver).await), 1, "unsettled at the end of its link: the default outcome");
+    assert_eq!(
+        number(&next(&mut receiver).await),
+        1,
+        "unsettled at the end of its link: the default outcome"
+    );
     client.close().await;
 }
 
@@ -275,7 +282,8 @@ async fn a_full_queue_rejects() {
 #[tokio::test]
 async fn sasl() {
     let broker = Broker::start();
-    let plain = |password: &str| SaslProfile::Plain { username: "alice".to_owned(), password: password.to_owned() };
+    let plain =
+        |password: &str| SaslProfile::Plain { username: "alice".to_owned(), password: password.to_owned() };
     for profile in [plain("secret"), SaslProfile::Anonymous] {
         let mut client = Client::open(&broker.url(), Some(profile), None).await.unwrap();
         client.send("q", &["x"]).await;
@@ -347,7 +355,8 @@ async fn a_clean_restart_keeps_everything() {
     broker.restart();
     let mut client = Client::connect(&broker.url()).await;
     let mut receiver = client.receiver("q", 2).await;
-    let mut got = [next(&mut receiver).await, next(&mut receiver).await].map(|m| (m.body().clone(), number(&m)));
+    let mut got =
+        [next(&mut receiver).await, next(&mut receiver).await].map(|m| (m.body().clone(), number(&m)));
     got.sort();
     assert_eq!(got, [("fails".to_owned(), 1), ("waits".to_owned(), 0)]);
     let mut letters = client.receiver("q/$deadletter", 1).await;
