@@ -173,3 +173,29 @@ def test_many_restarts(start_broker):
     client = Client(broker.url)
     assert [m.body for m in client.connect().receiver("q").receive(5)] == list("01234")
     client.close()
+
+
+def test_a_consumer_and_a_publisher_in_the_middle_of_it(start_broker):
+    """settlement.md, Towards the publisher: what was accepted before kill -9 is there; what was accepted by a
+    consumer in second mode is gone; nothing is there twice."""
+    broker = start_broker()
+    client = Client(broker.url)
+    conn = client.connect()
+    sender, receiver = conn.sender("q"), conn.receiver("q", credit=500, options=SECOND)
+    pending = [sender.push(text(str(n))) for n in range(200)]
+    client.wait(lambda: len(receiver.inbox) >= 50, "some of the messages")
+    for got in receiver.inbox[:50]:
+        got.update(Delivery.ACCEPTED)
+    client.wait(lambda: sum(got.delivery.settled for got in receiver.inbox) >= 10, "some settled replies")
+    done = {got.body for got in receiver.inbox if got.delivery.settled}
+    tried = {got.body for got in receiver.inbox[:50]}
+    accepted = {str(n) for n, delivery in enumerate(pending) if delivery.remote_state == Delivery.ACCEPTED}
+    broker.kill()
+    client.close()
+    broker.start()
+    client = Client(broker.url)
+    left = [m.body for m in client.connect().receiver("q").drain(1000)]
+    assert len(left) == len(set(left)), "a message twice"
+    assert not done & set(left), "confirmed as settled, and back again"
+    assert accepted - tried <= set(left), "accepted, and lost"
+    client.close()
