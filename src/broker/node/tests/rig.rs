@@ -202,11 +202,8 @@ impl Rig {
     pub fn restart(&mut self) {
         let mut node = Node::new(self.node.definition().clone(), 2);
         let restored = self.journal.restored();
-        for dead in [false, true] {
-            let next =
-                restored.iter().filter(|r| r.queue.is_dead_letter() == dead).map(|r| r.seq.0 + 1).max();
-            node.restore_next_seq(dead, next.unwrap_or(1).max(1000));
-        }
+        node.restore_next_seq(false, self.node.main.next_seq);
+        node.restore_next_seq(true, self.node.dead.next_seq);
         for entry in restored {
             node.restore(entry);
         }
