@@ -133,6 +133,10 @@ impl Checkpointer {
         self.position = end;
         self.progress.bytes += bytes;
         self.progress.since.get_or_insert_with(Instant::now);
+        if self.progress.delta.has_deletions() {
+            // So that a replay never meets a deletion again after the number was given to a new queue.
+            self.checkpoint(false);
+        }
     }
 
     fn checkpoint(&mut self, clean: bool) {
