@@ -7,6 +7,8 @@
 #[cfg(feature = "server")]
 mod block;
 #[cfg(feature = "server")]
+pub mod check;
+#[cfg(feature = "server")]
 mod checkpoint;
 #[cfg(feature = "server")]
 mod compaction;
