@@ -27,8 +27,8 @@ pub(crate) enum Event {
     Committed { changes: Vec<Change>, end: Position, bytes: u64 },
     /// A node answered `Evacuate`.
     Evacuated(QueueId, u32),
-    /// Everything was committed: a last checkpoint, and stop.
-    Close(Sender<Result<(), StoreError>>),
+    /// Everything was committed (or, not `clean`, could not be): a last checkpoint, and stop.
+    Close { clean: bool, reply: Sender<Result<(), StoreError>> },
 }
 
 /// The checkpointer's state.
@@ -88,8 +88,8 @@ impl Checkpointer {
             match event {
                 Ok(Event::Committed { changes, end, bytes }) => self.committed(changes, end, bytes),
                 Ok(Event::Evacuated(queue, segment)) => self.progress.compaction.evacuated(queue, segment),
-                Ok(Event::Close(reply)) => {
-                    self.checkpoint(true);
+                Ok(Event::Close { clean, reply }) => {
+                    self.checkpoint(clean);
                     // The closer may have given up waiting; the checkpoint is as good.
                     let _ = reply.send(self.progress.failed.take().map_or(Ok(()), Err));
                     return;
