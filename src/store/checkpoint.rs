@@ -141,7 +141,11 @@ impl Checkpointer {
 
     fn checkpoint(&mut self, clean: bool) {
         let before = self.progress.written;
-        self.apply(self.position, clean);
+        if clean || before != self.position || !self.progress.delta.is_empty() {
+            self.apply(self.position, clean);
+        } else {
+            self.progress.since = None;
+        }
         // Segments are kept one checkpoint longer than the index needs them.
         self.progress.covered = before.segment;
     }
@@ -181,6 +185,10 @@ impl Checkpointer {
         }
         if let Err(error) = result {
             tracing::warn!(%error, "an old journal segment could not be deleted; trying again at the next start");
+        }
+        if !plan.delete.is_empty() || covered < self.progress.written.segment {
+            // More can go after the next checkpoint, even if nothing happens until then.
+            self.progress.since.get_or_insert_with(Instant::now);
         }
         if let Some(segment) = plan.evacuate {
             (self.notify)(StoreEvent::Evacuate { segment });

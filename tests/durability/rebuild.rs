@@ -74,14 +74,8 @@ fn segments_without_live_messages_are_deleted() {
     }
     assert!(segments(dir.path()).len() > 8);
     store.commit((1..=60).map(|seq| settle(2, seq)).collect()).unwrap();
-    // Each checkpoint needs something to happen.
-    let mut seq = 60;
-    wait_for(|| {
-        seq += 1;
-        store.commit(vec![put(2, seq, b"x")]).unwrap();
-        store.commit(vec![settle(2, seq)]).unwrap();
-        segments(dir.path()).len() <= 2
-    });
+    // Though nothing more happens.
+    wait_for(|| segments(dir.path()).len() <= 2);
 }
 
 /// Answers `Evacuate` as the nodes would.
