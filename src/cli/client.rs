@@ -121,9 +121,7 @@ pub(super) fn condition(error: &definitions::Error) -> String {
         ErrorCondition::SessionError(error) => Symbol::from(error),
         ErrorCondition::LinkError(error) => Symbol::from(error),
         ErrorCondition::Custom(symbol) => symbol.clone(),
-        // There are more with the types' feature `transaction`.
-        #[allow(unreachable_patterns)]
-        other => Symbol::from(format!("{other:?}")),
+        ErrorCondition::TransactionError(error) => Symbol::from(error),
     };
     match &error.description {
         Some(description) => format!("{}: {description}", condition.as_str()),
