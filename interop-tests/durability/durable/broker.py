@@ -75,6 +75,20 @@ class Broker:
             self.process.kill()
             self.process.wait()
 
+    def freeze(self, limit_s=10):
+        """SIGSTOP, and every thread has come to rest: a system call under way has returned."""
+        self.process.send_signal(signal.SIGSTOP)
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            states = [path.read_text().rsplit(")", 1)[1].split()[0] for path in Path(f"/proc/{self.process.pid}/task").glob("*/stat")]
+            if all(state in "TZX" for state in states):
+                return
+            time.sleep(0.0005)
+        raise BrokerFailed(f"not stopped {limit_s} s after SIGSTOP")
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
+
     def terminate(self):
         """SIGTERM; `stopped` sees that it ends well."""
         self.process.send_signal(signal.SIGTERM)

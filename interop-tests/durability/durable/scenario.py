@@ -132,8 +132,10 @@ class Scenario:
         if self.failed:
             self.explain(why)
         print(f"  {self.totals()}; {self.broker.starts} starts, slowest {self.broker.slowest_s * 1000:.0f} ms; {took_s:.0f} s")
-        for kind in ("lost", "returned", "count", "place"):
-            print(f"  {KINDS[kind]}: {self.ledger.count(kind)}")
+        for number, (kind, words) in enumerate(KINDS.items()):
+            count = self.ledger.count(kind)
+            if number < 4 or count:
+                print(f"  {words}: {count}")
         print(f"{self.name}: {self.passed} passed, {self.failed} failed", flush=True)
         return self.end(self.failed)
 
