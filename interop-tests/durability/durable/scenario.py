@@ -65,11 +65,11 @@ class Scenario:
         self.cleanups = []
         self.fresh(data)
 
-    def fresh(self, data=None):
+    def fresh(self, data=None, more_config=""):
         """A new data directory with a ledger of its own; totals go on."""
         before = getattr(self, "ledger", None)
         self.data = Path(data) if data else self.work / f"data-{self.cycle}"
-        self.broker = Broker(find_binary(), self.data, self.work, CONFIG)
+        self.broker = Broker(find_binary(), self.data, self.work, CONFIG + more_config)
         self.ledger = Ledger(self.work / f"ledger-{self.cycle}.txt", QUEUES)
         if before is not None:
             before.file.close()
