@@ -1,5 +1,6 @@
 """The broker under test as a process: start, wait until it listens, kill, stop, check its directory."""
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -26,9 +27,15 @@ def find_binary():
 
 
 def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """A port that nobody has now, outside the range from which outgoing connections get theirs."""
+    while True:
+        port = random.randrange(12_000, 30_000)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 class Broker:
