@@ -96,7 +96,10 @@ fn every_module_has_a_layer() {
     let known: Vec<&str> = MAY_IMPORT.iter().map(|(name, _)| *name).collect();
     for path in sources() {
         let module = module_of(&path);
-        assert!(known.contains(&&*module) || matches!(&*module, "lib" | "main"), "{module} is in no layer: say where");
+        assert!(
+            known.contains(&&*module) || matches!(&*module, "lib" | "main"),
+            "{module} is in no layer: say where"
+        );
     }
 }
 
@@ -106,7 +109,10 @@ fn sled_is_imported_in_one_place() {
         .into_iter()
         .filter(|path| fs::read_to_string(path).expect("a readable source").contains("sled::"))
         .collect();
-    assert!(importers.iter().all(|path| path.ends_with("store/index.rs")), "sled is the index's alone: {importers:?}");
+    assert!(
+        importers.iter().all(|path| path.ends_with("store/index.rs")),
+        "sled is the index's alone: {importers:?}"
+    );
     assert_eq!(importers.len(), 1);
 }
 

@@ -61,7 +61,9 @@ impl Authenticator {
     fn plain(&self, response: &[u8]) -> Verdict {
         let mut parts = response.splitn(3, |byte| *byte == 0);
         let (Some(_authzid), Some(user), Some(password)) = (parts.next(), parts.next(), parts.next()) else {
-            return Verdict::Denied("malformed PLAIN response, expected [authzid] NUL user NUL password".to_owned());
+            return Verdict::Denied(
+                "malformed PLAIN response, expected [authzid] NUL user NUL password".to_owned(),
+            );
         };
         let user = String::from_utf8_lossy(user).into_owned();
         match self.users.get(&user) {
@@ -74,7 +76,8 @@ impl Authenticator {
 
 /// Compares without stopping at the first difference, so that time tells nothing about where it is.
 fn same(expected: &[u8], given: &[u8]) -> bool {
-    expected.len() == given.len() && expected.iter().zip(given).fold(0, |differing, (a, b)| differing | (a ^ b)) == 0
+    expected.len() == given.len()
+        && expected.iter().zip(given).fold(0, |differing, (a, b)| differing | (a ^ b)) == 0
 }
 
 #[cfg(test)]
@@ -89,7 +92,9 @@ mod tests {
     fn plain_lets_the_right_password_in_and_no_other() {
         let auth = with_alice(false);
         assert_eq!(auth.judge("PLAIN", b"\0alice\0secret"), Verdict::Allowed("alice".into()));
-        for wrong in [&b"\0alice\0secre"[..], b"\0alice\0secrets", b"\0bob\0secret", b"alice\0secret", b"", b"\0\0"] {
+        for wrong in
+            [&b"\0alice\0secre"[..], b"\0alice\0secrets", b"\0bob\0secret", b"alice\0secret", b"", b"\0\0"]
+        {
             assert!(matches!(auth.judge("PLAIN", wrong), Verdict::Denied(_)), "{wrong:?}");
         }
     }

@@ -65,7 +65,10 @@ pub struct EntryState {
 /// Annotation pairs, each key and value as its AMQP encoding; keys are unique and canonically encoded
 /// (shortest form) by whoever makes them, so equality of bytes is equality of keys.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Annotations(pub Vec<(Box<[u8]>, Box<[u8]>)>);
+pub struct Annotations(pub Vec<(Encoded, Encoded)>);
+
+/// An AMQP value as its encoding.
+pub type Encoded = Box<[u8]>;
 
 impl Annotations {
     /// Whether there is none.

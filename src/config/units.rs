@@ -47,7 +47,7 @@ pub fn duration_text(ms: u64) -> String {
 }
 
 fn text(amount: u64, units: &[(&str, u64)], smallest: &str) -> String {
-    match units.iter().find(|(_, factor)| amount > 0 && amount % factor == 0) {
+    match units.iter().find(|(_, factor)| amount > 0 && amount.is_multiple_of(*factor)) {
         Some((unit, factor)) => format!("{}{unit}", amount / factor),
         None => format!("{amount}{smallest}"),
     }

@@ -3,16 +3,20 @@
 //! Invariant: an attach is answered once: accepted with the terminus as it is in force, or refused on
 //! the link alone. Addresses are echoed verbatim.
 
-
-
 use fe2o3_amqp_types::{
     definitions::{AmqpError, Error, Role, SenderSettleMode},
     messaging::{DistributionMode, Source, TargetArchetype, TerminusDurability, TerminusExpiryPolicy},
     performatives::Attach,
 };
-use serde_amqp::{Value, descriptor::Descriptor, primitives::{Array, Symbol}};
+use serde_amqp::{
+    Value,
+    descriptor::Descriptor,
+    primitives::{Array, Symbol},
+};
 
-use super::{Container, Host, Link, NoPlace, Notice, Place, Wish, incoming::Publisher, outcome, outgoing::Consumer};
+use super::{
+    Container, Host, Link, NoPlace, Notice, Place, Wish, incoming::Publisher, outcome, outgoing::Consumer,
+};
 use crate::{
     amqp::{AttachReply, LinkId},
     broker::{Command, ConsumerId, Lifetime, Outcome, ProducerId, QueueId, Subscribe},
@@ -21,7 +25,13 @@ use crate::{
 };
 
 impl Container {
-    pub(super) fn attach(&mut self, link: LinkId, attach: Attach, refuse: Option<Box<Error>>, host: &mut dyn Host) {
+    pub(super) fn attach(
+        &mut self,
+        link: LinkId,
+        attach: Attach,
+        refuse: Option<Box<Error>>,
+        host: &mut dyn Host,
+    ) {
         let name = attach.name.clone();
         let done = match (refuse, &attach.role) {
             (Some(error), _) => Err(*error),
@@ -39,7 +49,9 @@ impl Container {
             Some(TargetArchetype::Target(target)) => target,
             None => return Err(invalid("attach.target is null, expected a target")),
             #[allow(unreachable_patterns)]
-            Some(_) => return Err(not_implemented("a coordinator target: transactions are not supported yet")),
+            Some(_) => {
+                return Err(not_implemented("a coordinator target: transactions are not supported yet"));
+            }
         };
         let publisher = if target.dynamic {
             no_address(target.address.as_deref())?;
@@ -50,7 +62,9 @@ impl Container {
         } else if let Some(address) = &target.address {
             let place = host.resolve(address, wish(target.capabilities.as_ref()))?;
             if place.dead_letter {
-                let why = format!("{address:?} is a dead-letter tree: only the broker puts messages there; publish to the queue instead");
+                let why = format!(
+                    "{address:?} is a dead-letter tree: only the broker puts messages there; publish to the queue instead"
+                );
                 return Err(Error::new(AmqpError::NotAllowed, Some(why), None));
             }
             Publisher::to_node(place.node, None)
@@ -82,8 +96,10 @@ impl Container {
         consumer.browse = matches!(source.distribution_mode, Some(DistributionMode::Copy));
         consumer.presettled = attach.snd_settle_mode == SenderSettleMode::Settled;
         consumer.outcomes = source.outcomes.as_ref().map(|symbols| outcome::Set::of(&symbols.0));
-        let default_outcome =
-            source.default_outcome.as_ref().map_or(Outcome::Released, |given| outcome::read_default(given, Millis(0)));
+        let default_outcome = source
+            .default_outcome
+            .as_ref()
+            .map_or(Outcome::Released, |given| outcome::read_default(given, Millis(0)));
         reply_source(&mut source, &default_outcome, consumer.browse);
         let id = ConsumerId::new(self.id, link.0);
         let identity = format!("{}/{} ({})", self.peer.container_id, attach.name, self.peer.user);
@@ -147,21 +163,28 @@ fn volatile(durable: &mut TerminusDurability, expiry: &mut TerminusExpiryPolicy,
 fn no_address(address: Option<&str>) -> Result<(), Error> {
     match address {
         None | Some("") => Ok(()),
-        Some(address) => Err(invalid(&format!("a dynamic terminus came with address {address:?}, expected none"))),
+        Some(address) => {
+            Err(invalid(&format!("a dynamic terminus came with address {address:?}, expected none")))
+        }
     }
 }
 
 /// The node property lifetime-policy (3.5.10 to 3.5.13); delete-on-close where none is given.
 fn lifetime_of(properties: Option<&fe2o3_amqp_types::definitions::Fields>) -> Lifetime {
-    let Some(Value::Described(policy)) = properties.and_then(|map| map.get(&Symbol::from("lifetime-policy"))) else {
+    let Some(Value::Described(policy)) = properties.and_then(|map| map.get(&Symbol::from("lifetime-policy")))
+    else {
         return Lifetime::DeleteOnClose;
     };
     match &policy.descriptor {
         Descriptor::Code(0x2c) => Lifetime::DeleteOnNoLinks,
         Descriptor::Code(0x2d) => Lifetime::DeleteOnNoMessages,
         Descriptor::Code(0x2e) => Lifetime::DeleteOnNoLinksOrMessages,
-        Descriptor::Name(name) if name.as_str() == "amqp:delete-on-no-links:list" => Lifetime::DeleteOnNoLinks,
-        Descriptor::Name(name) if name.as_str() == "amqp:delete-on-no-messages:list" => Lifetime::DeleteOnNoMessages,
+        Descriptor::Name(name) if name.as_str() == "amqp:delete-on-no-links:list" => {
+            Lifetime::DeleteOnNoLinks
+        }
+        Descriptor::Name(name) if name.as_str() == "amqp:delete-on-no-messages:list" => {
+            Lifetime::DeleteOnNoMessages
+        }
         Descriptor::Name(name) if name.as_str() == "amqp:delete-on-no-links-or-messages:list" => {
             Lifetime::DeleteOnNoLinksOrMessages
         }
@@ -170,8 +193,9 @@ fn lifetime_of(properties: Option<&fe2o3_amqp_types::definitions::Fields>) -> Li
 }
 
 fn wish(capabilities: Option<&Array<Symbol>>) -> Wish {
-    let topic = capabilities
-        .is_some_and(|symbols| symbols.0.iter().any(|symbol| matches!(symbol.as_str(), "topic" | "temporary-topic")));
+    let topic = capabilities.is_some_and(|symbols| {
+        symbols.0.iter().any(|symbol| matches!(symbol.as_str(), "topic" | "temporary-topic"))
+    });
     Wish { topic }
 }
 
@@ -182,4 +206,3 @@ fn invalid(why: &str) -> Error {
 fn not_implemented(why: &str) -> Error {
     NoPlace::NotImplemented(why.to_owned()).into()
 }
-

@@ -3,11 +3,9 @@
 //! Invariant: the bare message is never touched (part 3.2); where nothing was added, neither are its
 //! message-annotations, which are then forwarded bit for bit with it.
 
-use serde_amqp::Value;
-
 use super::outcome;
 use crate::{
-    amqp::codec::section,
+    amqp::codec::{encode_error, section, write},
     broker::{Death, Delivery, EntryState},
 };
 
@@ -18,7 +16,7 @@ pub(super) fn sections(delivery: &Delivery, dead_letter: bool) -> (Vec<u8>, usiz
     let header = section::Header {
         durable: message.durable,
         priority: message.priority,
-        ttl_ms: delivery.ttl_ms,
+        ttl: delivery.ttl_ms,
         first_acquirer: message.first_acquirer && delivery.acquired_count == 0,
         delivery_count: delivery.delivery_count,
     };
@@ -40,70 +38,89 @@ pub(super) fn sections(delivery: &Delivery, dead_letter: bool) -> (Vec<u8>, usiz
     let Ok(found) = section::walk(message.payload()) else { return (out, from) };
     let published = found.message_annotations.clone().and_then(|range| message.payload().get(range));
     message_annotations(delivery, state, published, &mut out);
-    (out, from + found.bare_from())
+    (out, from + found.bare.start)
 }
+
+/// Descriptor of the delivery-annotations section (3.2.2).
+const DELIVERY_ANNOTATIONS: u8 = 0x71;
+/// Descriptor of the message-annotations section (3.2.3).
+const MESSAGE_ANNOTATIONS: u8 = 0x72;
+
+/// An annotation, encoded.
+type Pair = (Box<[u8]>, Box<[u8]>);
 
 /// Delivery-annotation `rejected`: the consumer's error, for whoever looks at the dead letter (3.4.2).
 fn delivery_annotations(death: &Death, out: &mut Vec<u8>) {
     let Some(cause) = &death.cause else { return };
-    if let Ok(error) = serde_amqp::to_vec(&outcome::error_of(cause)) {
-        let pairs = [(section::canonical_key("rejected"), error.into_boxed_slice())];
-        section::encode_delivery_annotations(pairs.iter().map(|(k, v)| (&k[..], &v[..])), out);
-    }
+    let error = pair("rejected", |out| encode_error(&outcome::error_of(cause), out));
+    section::encode_map_section(DELIVERY_ANNOTATIONS, borrowed(&[error]), out);
 }
 
 /// The published annotations, overridden by merged ones, overridden by the broker's own.
-fn message_annotations(delivery: &Delivery, state: Option<&EntryState>, published: Option<&[u8]>, out: &mut Vec<u8>) {
-    let mut added: Vec<(Box<[u8]>, Box<[u8]>)> = Vec::new();
+fn message_annotations(
+    delivery: &Delivery,
+    state: Option<&EntryState>,
+    published: Option<&[u8]>,
+    out: &mut Vec<u8>,
+) {
+    let mut added: Vec<Pair> = Vec::new();
     if delivery.acquired_count > 0 {
-        added.push((section::canonical_key("x-opt-acquired-count"), encode(Value::Uint(delivery.acquired_count))));
+        added.push(pair("x-opt-acquired-count", |out| write::uint(out, delivery.acquired_count)));
     }
     if let Some(state) = state {
         if let Some(death) = &state.death {
             added.extend(death_annotations(death));
         }
-        let ours: Vec<_> = state.annotations.0.iter().filter(|(key, _)| added.iter().all(|(k, _)| k != key)).cloned().collect();
-        added.extend(ours);
+        let merged = state.annotations.0.iter();
+        let merged: Vec<Pair> =
+            merged.filter(|(key, _)| added.iter().all(|(ours, _)| ours != key)).cloned().collect();
+        added.extend(merged);
     }
-    let kept: Vec<(&[u8], &[u8])> = published
-        .map(|bytes| section::map_pairs(bytes).collect::<Vec<_>>())
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|(key, _)| added.iter().all(|(k, _)| !section::same_key(k, key)))
+    let kept = published.and_then(|bytes| section::map_pairs(bytes).ok()).into_iter().flatten();
+    let kept: Vec<(&[u8], &[u8])> = kept
+        .filter(|(key, _)| {
+            section::canonical_key(key).is_none_or(|key| added.iter().all(|(ours, _)| *ours != key))
+        })
         .collect();
-    let all = kept.into_iter().chain(added.iter().map(|(k, v)| (&k[..], &v[..])));
-    section::encode_message_annotations(all, out);
+    section::encode_map_section(MESSAGE_ANNOTATIONS, kept.into_iter().chain(borrowed(&added)), out);
+}
+
+fn borrowed(pairs: &[Pair]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pairs.iter().map(|(key, value)| (&key[..], &value[..]))
+}
+
+/// An annotation whose key is a symbol.
+pub(super) fn pair(key: &str, value: impl FnOnce(&mut Vec<u8>)) -> Pair {
+    let (mut encoded_key, mut encoded_value) = (Vec::new(), Vec::new());
+    write::symbol(&mut encoded_key, key);
+    value(&mut encoded_value);
+    (encoded_key.into(), encoded_value.into())
 }
 
 /// The dead-letter annotations (settlement: the dead-letter tree), scalars all.
-fn death_annotations(death: &Death) -> Vec<(Box<[u8]>, Box<[u8]>)> {
-    let symbol = |text: &str| Value::Symbol(text.into());
-    let string = |text: &str| Value::String(text.to_owned());
-    let mut values = vec![
-        ("x-opt-ORIG-QUEUE", string(&death.queue)),
-        ("x-opt-ORIG-ADDRESS", string(&death.address)),
-        ("x-first-death-queue", string(&death.first.0)),
-        ("x-first-death-reason", string(death.first.1.as_str())),
-        ("x-last-death-queue", string(&death.queue)),
-        ("x-last-death-reason", string(death.reason.as_str())),
-        ("x-opt-deadletter-source", string(&death.queue)),
-        ("x-opt-dl-reason", symbol(death.reason.as_str())),
-        ("x-opt-dl-time", Value::Timestamp(serde_amqp::primitives::Timestamp::from_milliseconds(
-            i64::try_from(death.time.0).unwrap_or(i64::MAX),
-        ))),
-        ("x-opt-dl-attempts", Value::Uint(death.attempts)),
+fn death_annotations(death: &Death) -> Vec<Pair> {
+    let symbol = |key: &str, text: &str| pair(key, |out| write::symbol(out, text));
+    let string = |key: &str, text: &str| pair(key, |out| write::string(out, text));
+    let time = i64::try_from(death.time.0).unwrap_or(i64::MAX);
+    let mut pairs = vec![
+        string("x-opt-ORIG-QUEUE", &death.queue),
+        string("x-opt-ORIG-ADDRESS", &death.address),
+        string("x-first-death-queue", &death.first.0),
+        string("x-first-death-reason", death.first.1.as_str()),
+        string("x-last-death-queue", &death.queue),
+        string("x-last-death-reason", death.reason.as_str()),
+        string("x-opt-deadletter-source", &death.queue),
+        symbol("x-opt-dl-reason", death.reason.as_str()),
+        pair("x-opt-dl-time", |out| write::timestamp(out, time)),
+        pair("x-opt-dl-attempts", |out| write::uint(out, death.attempts)),
     ];
     if let Some(cause) = &death.cause {
         if !cause.condition.is_empty() {
-            values.push(("x-opt-dl-condition", symbol(&cause.condition)));
+            pairs.push(symbol("x-opt-dl-condition", &cause.condition));
         }
         if let Some(description) = &cause.description {
-            values.push(("x-opt-dl-description", string(description)));
+            pairs.push(string("x-opt-dl-description", description));
         }
     }
-    values.into_iter().map(|(key, value)| (section::canonical_key(key), encode(value))).collect()
-}
-
-fn encode(value: Value) -> Box<[u8]> {
-    serde_amqp::to_vec(&value).unwrap_or_else(|_| vec![0x40]).into()
+    pairs
 }

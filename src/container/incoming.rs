@@ -92,7 +92,8 @@ impl Container {
         let Some(Link::Publisher(publisher)) = self.links.get_mut(&link) else { return };
         if let Some(DeliveryState::Transactional(_)) = incoming.state {
             let why = "transactions are not supported on this link; send without a transactional state";
-            return self.refuse_message(&incoming, Error::new(AmqpError::NotImplemented, Some(why.into()), None));
+            return self
+                .refuse_message(&incoming, Error::new(AmqpError::NotImplemented, Some(why.into()), None));
         }
         let (message, to) = match read_message(&incoming, now, matches!(publisher.target, Target::Relay(_))) {
             Ok(read) => read,
@@ -101,8 +102,11 @@ impl Container {
             }
         };
         let size = incoming.payload.len() as u64;
-        let publish =
-            Publish { token: u64::from(incoming.delivery_id), message: Arc::new(message), answer: !incoming.settled };
+        let publish = Publish {
+            token: u64::from(incoming.delivery_id),
+            message: Arc::new(message),
+            answer: !incoming.settled,
+        };
         if let Target::Relay(_) = publisher.target {
             return self.relay(&incoming, publish, to, host);
         }
@@ -126,7 +130,8 @@ impl Container {
     fn relay(&mut self, incoming: &Incoming, publish: Publish, to: Option<String>, host: &mut dyn Host) {
         let Some(to) = to else {
             let why = "a message to the anonymous terminus needs properties.to, got none";
-            return self.refuse_message(incoming, Error::new(AmqpError::PreconditionFailed, Some(why.into()), None));
+            return self
+                .refuse_message(incoming, Error::new(AmqpError::PreconditionFailed, Some(why.into()), None));
         };
         let place = match host.resolve(&to, Wish::default()) {
             Ok(place) if place.dead_letter => {
@@ -157,8 +162,13 @@ impl Container {
     /// is ended rather than losing it silently.
     fn refuse_message(&mut self, incoming: &Incoming, error: Error) {
         if incoming.settled {
-            let description = format!("a message sent settled could not be taken: {}", super::describe(&error));
-            self.engine.detach(incoming.link, true, Some(Error::new(error.condition, Some(description), None)));
+            let description =
+                format!("a message sent settled could not be taken: {}", super::describe(&error));
+            self.engine.detach(
+                incoming.link,
+                true,
+                Some(Error::new(error.condition, Some(description), None)),
+            );
             return;
         }
         let state = DeliveryState::Rejected(Some(Box::new(error)));
@@ -174,7 +184,9 @@ impl Container {
         let mut rest = answers.iter().map(|(token, answer)| (*token as u32, *answer)).peekable();
         while let Some((first, answer)) = rest.next() {
             let mut last = first;
-            while let Some((next, _)) = rest.next_if(|(id, same)| *id == last.wrapping_add(1) && *same == answer) {
+            while let Some((next, _)) =
+                rest.next_if(|(id, same)| *id == last.wrapping_add(1) && *same == answer)
+            {
                 last = next;
             }
             self.engine.dispose(link, first, last, true, answer_state(answer));
@@ -210,7 +222,9 @@ impl Container {
 fn answer_state(answer: Option<Refusal>) -> DeliveryState {
     let (condition, why) = match answer {
         None => return DeliveryState::Accepted,
-        Some(Refusal::QueueFull) => (AmqpError::ResourceLimitExceeded, "the queue is full; retry when consumers have caught up"),
+        Some(Refusal::QueueFull) => {
+            (AmqpError::ResourceLimitExceeded, "the queue is full; retry when consumers have caught up")
+        }
         Some(Refusal::StorageFull) => {
             (AmqpError::ResourceLimitExceeded, "the broker's disk is full; retry when there is room again")
         }
@@ -221,31 +235,30 @@ fn answer_state(answer: Option<Refusal>) -> DeliveryState {
 }
 
 /// Reads what the broker needs of a message; with `want_to`, its `to` as well.
-fn read_message(incoming: &Incoming, now: Millis, want_to: bool) -> Result<(Message, Option<String>), String> {
+fn read_message(
+    incoming: &Incoming,
+    now: Millis,
+    want_to: bool,
+) -> Result<(Message, Option<String>), String> {
     let payload: &[u8] = &incoming.payload;
     let sections = section::walk(payload).map_err(|error| error.to_string())?;
+    let at = |range: &std::ops::Range<usize>| payload.get(range.clone()).unwrap_or_default();
     let header = match &sections.header {
-        Some(range) => section::decode_header(&payload[range.clone()]).map_err(|error| error.to_string())?,
+        Some(range) => section::decode_header(at(range)).map_err(|error| error.to_string())?,
         None => section::Header::default(),
     };
-    let properties = sections.properties.clone().map(|range| &payload[range]);
-    let absolute = match properties {
-        Some(bytes) => section::absolute_expiry_time(bytes).map_err(|error| error.to_string())?,
-        None => None,
-    };
+    let properties = sections.properties.as_ref().map(at);
+    let absolute = properties.and_then(section::absolute_expiry_time).and_then(|at| u64::try_from(at).ok());
     // 3.2.1: ttl counts from the time the message is first at rest; 3.2.4: absolute-expiry-time.
-    let by_ttl = header.ttl_ms.map(|ttl| now.plus_ms(u64::from(ttl)));
+    let by_ttl = header.ttl.map(|ttl| now.plus_ms(u64::from(ttl)));
     let expires = match (by_ttl, absolute.map(Millis)) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     };
-    let to = match properties {
-        Some(bytes) if want_to => section::property_to(bytes).map_err(|error| error.to_string())?.map(str::to_owned),
-        _ => None,
-    };
+    let to = properties.filter(|_| want_to).and_then(section::property_to).map(str::to_owned);
     let message = Message {
         bytes: incoming.payload.clone(),
-        from: u32::try_from(sections.kept_from()).unwrap_or(0),
+        from: u32::try_from(kept_from(&sections, payload.len())).unwrap_or(0),
         format: incoming.format,
         durable: header.durable,
         priority: header.priority,
@@ -254,4 +267,11 @@ fn read_message(incoming: &Incoming, now: Millis, want_to: bool) -> Result<(Mess
         expires,
     };
     Ok((message, to))
+}
+
+/// Where the sections that are kept begin: header and delivery-annotations are for one hop (3.2.1, 3.2.2).
+fn kept_from(sections: &section::Sections, whole: usize) -> usize {
+    let ends =
+        [&sections.header, &sections.delivery_annotations].into_iter().flatten().map(|range| range.end);
+    ends.max().unwrap_or(0).min(whole)
 }

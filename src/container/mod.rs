@@ -11,6 +11,8 @@ mod host;
 mod incoming;
 mod outcome;
 mod outgoing;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -334,7 +336,7 @@ fn product_of(open: &fe2o3_amqp_types::performatives::Open) -> String {
 
 /// An error in words, for the log.
 fn describe(error: &Error) -> String {
-    let condition = outcome::condition_name(&error.condition);
+    let condition = crate::amqp::codec::condition_name(&error.condition);
     match &error.description {
         Some(description) => format!("{condition}: {description}"),
         None => condition,

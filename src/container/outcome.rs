@@ -4,13 +4,15 @@
 //! the broker keeps for itself are skipped, never an error (settlement: `modified.message-annotations`).
 
 use fe2o3_amqp_types::{
-    definitions::{AmqpError, Error, ErrorCondition, Fields},
+    definitions::{AmqpError, Error},
     messaging,
 };
 use serde_amqp::{Value, primitives::Symbol};
 
 use crate::{
-    amqp::codec::{DeliveryState, section},
+    amqp::codec::{
+        DeliveryState, condition_name, decode_fields, encode_fields, encode_value, error_condition,
+    },
     broker::{Annotations, Cause, Modified, Outcome},
     time::Millis,
 };
@@ -53,14 +55,18 @@ fn index(outcome: &Outcome) -> usize {
 /// The error for an outcome that the link's source.outcomes does not list.
 pub(super) fn not_in_force(outcome: &Outcome, allowed: &Set) -> Error {
     let got = NAMES.get(index(outcome)).copied().unwrap_or_default();
-    let why = format!("outcome {got} is not among the link's source.outcomes, expected one of: {}", allowed.names());
+    let why = format!(
+        "outcome {got} is not among the link's source.outcomes, expected one of: {}",
+        allowed.names()
+    );
     Error::new(AmqpError::NotAllowed, Some(why), None)
 }
 
 /// The outcome in a delivery state; `None`: the state is not terminal, or there is none.
 pub(super) fn read(state: Option<DeliveryState>, now: Millis) -> Result<Option<Outcome>, Error> {
     let unsupported = |what: &str| {
-        let why = format!("delivery state {what} is not supported here, expected one of: {}", NAMES.join(", "));
+        let why =
+            format!("delivery state {what} is not supported here, expected one of: {}", NAMES.join(", "));
         Err(Error::new(AmqpError::NotImplemented, Some(why), None))
     };
     Ok(Some(match state {
@@ -82,7 +88,9 @@ pub(super) fn read_default(outcome: &messaging::Outcome, now: Millis) -> Outcome
         messaging::Outcome::Rejected(rejected) => {
             Outcome::Rejected(rejected.error.clone().map(|error| Box::new(cause(error))))
         }
-        messaging::Outcome::Modified(modified) => Outcome::Modified(Box::new(read_modified(modified.clone(), now))),
+        messaging::Outcome::Modified(modified) => {
+            Outcome::Modified(Box::new(read_modified(modified.clone(), now)))
+        }
         _ => Outcome::Released,
     }
 }
@@ -99,9 +107,8 @@ fn read_modified(modified: messaging::Modified, now: Millis) -> Modified {
             "x-opt-delivery-time" => read.not_before = number(&value).map(Millis),
             name if kept_for_the_broker(name) => {}
             name => {
-                if let Ok(value) = serde_amqp::to_vec(&value) {
-                    read.annotations.merge(Annotations(vec![(section::canonical_key(name), value.into())]));
-                }
+                let pair = super::encode::pair(name, |out| encode_value(&value, out));
+                read.annotations.merge(Annotations(vec![pair]));
             }
         }
     }
@@ -133,15 +140,11 @@ fn cause(error: Error) -> Cause {
     Cause {
         condition: condition_name(&error.condition),
         description: error.description,
-        info: error.info.and_then(|info| serde_amqp::to_vec(&*info).ok()).map(Into::into),
-    }
-}
-
-/// An error condition as its symbol.
-pub(super) fn condition_name(condition: &ErrorCondition) -> String {
-    match serde_amqp::to_value(condition) {
-        Ok(Value::Symbol(symbol)) => symbol.as_str().to_owned(),
-        _ => String::new(),
+        info: error.info.map(|info| {
+            let mut bytes = Vec::new();
+            encode_fields(&info, &mut bytes);
+            bytes.into()
+        }),
     }
 }
 
@@ -150,7 +153,9 @@ pub(super) fn write(outcome: &Outcome) -> DeliveryState {
     match outcome {
         Outcome::Accepted => DeliveryState::Accepted,
         Outcome::Released => DeliveryState::Released,
-        Outcome::Rejected(cause) => DeliveryState::Rejected(cause.as_deref().map(|cause| Box::new(error_of(cause)))),
+        Outcome::Rejected(cause) => {
+            DeliveryState::Rejected(cause.as_deref().map(|cause| Box::new(error_of(cause))))
+        }
         Outcome::Modified(modified) => DeliveryState::Modified(Box::new(messaging::Modified {
             delivery_failed: Some(modified.delivery_failed),
             undeliverable_here: Some(modified.undeliverable_here),
@@ -177,7 +182,6 @@ pub(super) fn write_default(outcome: &Outcome) -> messaging::Outcome {
 
 /// A cause as an error (part 2.8.14), whole.
 pub(super) fn error_of(cause: &Cause) -> Error {
-    let info = cause.info.as_deref().and_then(|bytes| serde_amqp::from_slice::<Fields>(bytes).ok());
-    let condition = ErrorCondition::Custom(Symbol::from(cause.condition.as_str()));
-    Error::new(condition, cause.description.clone(), info)
+    let info = cause.info.as_deref().and_then(|bytes| decode_fields("info", bytes).ok());
+    Error::new(error_condition(&cause.condition), cause.description.clone(), info)
 }

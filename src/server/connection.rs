@@ -233,7 +233,8 @@ impl ConnectionTask {
                 self.closing = Some(Instant::now() + LINGER);
             }
             ToConnection::StoreFailed => {
-                self.container.close_internal("the broker's disk failed; what was not confirmed may not be stored");
+                self.container
+                    .close_internal("the broker's disk failed; what was not confirmed may not be stored");
                 self.closing = Some(Instant::now() + LINGER);
             }
         }
@@ -292,7 +293,9 @@ impl ConnectionTask {
                 Notice::LinkRefused(link, why) => warn!("connection {id}: link {link:?} refused: {why}"),
                 Notice::Ended(ended) => match (ended.clean, ended.error) {
                     (true, None) => info!("connection {id} closed"),
-                    (_, Some(error)) if ended.by_peer => warn!("connection {id} closed by its peer with {error}"),
+                    (_, Some(error)) if ended.by_peer => {
+                        warn!("connection {id} closed by its peer with {error}")
+                    }
                     (_, Some(error)) => warn!("connection {id} closed: {error}"),
                     (false, None) => warn!("connection {id} from {address} was lost"),
                 },

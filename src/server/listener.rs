@@ -41,7 +41,9 @@ pub async fn bind(addresses: &[String]) -> anyhow::Result<Vec<TcpListener>> {
     let mut bound = Vec::new();
     for address in addresses {
         let socket = TcpListener::bind(address).await.with_context(|| {
-            format!("cannot listen on {address}: is another broker running there? choose another with --listen")
+            format!(
+                "cannot listen on {address}: is another broker running there? choose another with --listen"
+            )
         })?;
         bound.push(socket);
     }
@@ -59,7 +61,9 @@ struct ConnectionsShared {
 }
 
 impl Connections {
-    fn senders(&self) -> std::sync::MutexGuard<'_, FxHashMap<ConnectionId, mpsc::UnboundedSender<ToConnection>>> {
+    fn senders(
+        &self,
+    ) -> std::sync::MutexGuard<'_, FxHashMap<ConnectionId, mpsc::UnboundedSender<ToConnection>>> {
         self.0.senders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

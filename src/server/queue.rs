@@ -12,7 +12,7 @@ use tracing::{error, warn};
 
 use super::{clock::Clock, connection::ToConnection, registry::Registry};
 use crate::{
-    broker::{Command, ConnectionId, Counts, Effect, Node, QueueId},
+    broker::{Command, ConnectionId, Effect, Node, QueueId},
     store::{Store, StoreError},
 };
 
@@ -27,8 +27,6 @@ pub enum ToQueue {
     Join(ConnectionId, mpsc::UnboundedSender<ToConnection>),
     /// It has gone.
     Leave(ConnectionId),
-    /// How is it?
-    Counts(oneshot::Sender<(Counts, Counts)>),
     /// The broker stops: keep non-durable messages too, answer when all is safe, and end.
     Stop(oneshot::Sender<()>),
     /// The node is deleted: tell its links, write it down, and end.
@@ -56,6 +54,8 @@ pub struct QueueTask {
     /// Batches handed to the store and not reported yet.
     in_flight: usize,
     effects: Vec<Effect>,
+    /// A compaction under way: goes on whenever what it wrote so far is safe.
+    evacuating: Option<(u32, usize)>,
 }
 
 enum Turn {
@@ -66,7 +66,12 @@ enum Turn {
 
 impl QueueTask {
     /// Starts the task of a node.
-    pub fn spawn(node: Node, store: Arc<dyn Store>, registry: Registry, clock: Clock) -> mpsc::Sender<ToQueue> {
+    pub fn spawn(
+        node: Node,
+        store: Arc<dyn Store>,
+        registry: Registry,
+        clock: Clock,
+    ) -> mpsc::Sender<ToQueue> {
         let (sender, mailbox) = mpsc::channel(crate::limits::QUEUE_MAILBOX);
         let (store_sender, store_results) = mpsc::unbounded_channel();
         let task = Self {
@@ -80,6 +85,7 @@ impl QueueTask {
             connections: FxHashMap::default(),
             in_flight: 0,
             effects: Vec::new(),
+            evacuating: None,
         };
         tokio::spawn(task.run());
         sender
@@ -142,15 +148,17 @@ impl QueueTask {
 
     fn take(&mut self, message: ToQueue) -> Option<Turn> {
         match message {
-            ToQueue::Command(command) => self.node.apply(self.clock.now(), command, &mut self.effects),
+            ToQueue::Command(command) => {
+                if let Command::Evacuate { segment, limit } = command {
+                    self.evacuating = Some((segment, limit));
+                }
+                self.node.apply(self.clock.now(), command, &mut self.effects);
+            }
             ToQueue::Join(connection, sender) => {
                 self.connections.insert(connection, sender);
             }
             ToQueue::Leave(connection) => {
                 self.connections.remove(&connection);
-            }
-            ToQueue::Counts(reply) => {
-                let _ = reply.send(self.node.counts());
             }
             ToQueue::Stop(stopped) => return Some(Turn::Stop(stopped)),
             ToQueue::Delete => return Some(Turn::Delete),
@@ -165,6 +173,10 @@ impl QueueTask {
                     self.in_flight = self.in_flight.saturating_sub(1);
                 }
                 self.node.apply(self.clock.now(), command, &mut self.effects);
+                if let (0, Some((segment, limit))) = (self.in_flight, self.evacuating) {
+                    let more = Command::Evacuate { segment, limit };
+                    self.node.apply(self.clock.now(), more, &mut self.effects);
+                }
             }
             // The server is told by the store itself and closes every link.
             FromStore::Dead => self.in_flight = 0,
@@ -200,11 +212,16 @@ impl QueueTask {
         let effects = std::mem::take(&mut self.effects);
         for effect in effects {
             let to = match &effect {
-                Effect::Deliver { consumer, .. } | Effect::Flow { consumer, .. } | Effect::Settled { consumer, .. } => {
-                    consumer.connection()
+                Effect::Deliver { consumer, .. }
+                | Effect::Flow { consumer, .. }
+                | Effect::Settled { consumer, .. } => consumer.connection(),
+                Effect::Published { producer, .. } | Effect::ProducerCredit { producer, .. } => {
+                    producer.connection()
                 }
-                Effect::Published { producer, .. } | Effect::ProducerCredit { producer, .. } => producer.connection(),
-                Effect::Load { .. } | Effect::MoveOut { .. } | Effect::MovedIn { .. } | Effect::Evacuated { .. } => {
+                Effect::Load { .. }
+                | Effect::MoveOut { .. }
+                | Effect::MovedIn { .. }
+                | Effect::Evacuated { .. } => {
                     self.outside(node, effect);
                     continue;
                 }
@@ -240,7 +257,10 @@ impl QueueTask {
     fn outside(&mut self, node: QueueId, effect: Effect) {
         match effect {
             Effect::Load { dead_letter, bodies } => self.load(dead_letter, bodies),
-            Effect::Evacuated { segment } => self.store.evacuated(node, segment),
+            Effect::Evacuated { segment } => {
+                self.evacuating = self.evacuating.filter(|(wanted, _)| *wanted > segment);
+                self.store.evacuated(node, segment);
+            }
             Effect::MoveOut { queue, message } => {
                 let (registry, results) = (self.registry.clone(), self.store_sender.clone());
                 let seq = message.from.1;

@@ -1,6 +1,6 @@
 //! Start: opens the store and builds the nodes that survived.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use rustc_hash::FxHashMap;
@@ -11,7 +11,7 @@ use super::clock::Clock;
 use crate::{
     broker::{Node, QueueId},
     config::Config,
-    store::{JournalStore, Recovered, Recovery, Store, StoreEvent},
+    store::{Fault, JournalStore, Options, Recovered, Recovery, Store, StoreEvent},
 };
 
 /// What `open` gives: the store, the nodes, and what the store will say.
@@ -29,7 +29,7 @@ pub async fn open(config: &Arc<Config>, clock: Clock) -> anyhow::Result<Opened> 
             let _ = notify.send(event);
         });
         let data = &config.data;
-        let store = JournalStore::open(data, config.store.options(), notify)
+        let store = JournalStore::open(data, options(&config), notify)
             .with_context(|| format!("cannot open the data directory {}", data.display()))?;
         let mut nodes = FxHashMap::default();
         let recovery = store
@@ -58,7 +58,10 @@ fn take(nodes: &mut FxHashMap<QueueId, Node>, found: Recovered, config: &Config,
         }
         Recovered::Entry(entry) => match nodes.get_mut(&entry.queue.main()) {
             Some(node) => node.restore(entry),
-            None => warn!("message {} belongs to queue {} that is not defined: skipped", entry.seq.0, entry.queue.0),
+            None => warn!(
+                "message {} belongs to queue {} that is not defined: skipped",
+                entry.seq.0, entry.queue.0
+            ),
         },
     }
 }
@@ -76,9 +79,25 @@ fn log(recovery: &Recovery, data: &std::path::Path) {
         }
     );
     if recovery.cut_bytes > 0 {
-        warn!("{} bytes of a write that a crash cut short were dropped; nothing in them was confirmed", recovery.cut_bytes);
+        warn!(
+            "{} bytes of a write that a crash cut short were dropped; nothing in them was confirmed",
+            recovery.cut_bytes
+        );
     }
     if recovery.rebuilt {
         warn!("the index was missing or damaged and has been rebuilt from the journal");
+    }
+}
+
+fn options(config: &Config) -> Options {
+    let settings = &config.store;
+    Options {
+        segment_bytes: u64::from(settings.segment_size_bytes),
+        checkpoint_interval: Duration::from_millis(settings.checkpoint_interval_ms),
+        checkpoint_bytes: settings.checkpoint_bytes,
+        reserve_bytes: settings.disk_reserve_bytes,
+        // For tests that need a disk to fail: see `store::Fault`.
+        fault: std::env::var("VERDICT_FAULT").map(|text| Fault::parse(&text)).unwrap_or_default(),
+        ..Options::default()
     }
 }

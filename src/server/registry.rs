@@ -13,7 +13,10 @@ use super::{
     queue::{QueueTask, ToQueue},
 };
 use crate::{
-    broker::{Command, Lifetime, Node, QueueDefinition, QueueId, address::Address},
+    broker::{
+        Command, Lifetime, Node, QueueDefinition, QueueId,
+        address::{Address, Kind},
+    },
     config::Config,
     container::{NoPlace, Place, Wish},
     store::Store,
@@ -81,12 +84,6 @@ impl Registry {
         sender
     }
 
-    /// Ids below this were used before.
-    pub fn skip_ids(&self, next: u32) {
-        let mut nodes = self.nodes();
-        nodes.next_id = nodes.next_id.max(next);
-    }
-
     /// Every node gets an equal share of the memory for bodies.
     fn share_memory(&self, nodes: &Nodes) {
         let count = nodes.by_id.len().max(1) as u64;
@@ -112,8 +109,9 @@ impl Registry {
     pub fn resolve(&self, address: &str, wish: Wish) -> Result<(Place, mpsc::Sender<ToQueue>), NoPlace> {
         let parsed = Address::parse(address).map_err(|why| NoPlace::Invalid(why.to_string()))?;
         let (name, dead_letter) = match parsed {
-            Address::Queue { name, dead_letter } => (name, dead_letter),
-            Address::Topic { .. } => return Err(no_topics()),
+            Address::Node { kind: Kind::Topic, .. } => return Err(no_topics()),
+            Address::Node { name, .. } => (name, false),
+            Address::DeadLetter { queue } => (queue, true),
             Address::Management => {
                 return Err(NoPlace::NotImplemented("the $management node is not available yet".to_owned()));
             }
@@ -122,16 +120,18 @@ impl Registry {
             return Err(no_topics());
         }
         let mut nodes = self.nodes();
-        if let Some(id) = nodes.by_name.get(&name).copied()
+        if let Some(id) = nodes.by_name.get(name).copied()
             && let Some(handle) = nodes.by_id.get(&id)
         {
             return Ok((Place { node: id, dead_letter }, handle.sender.clone()));
         }
-        if !self.0.config.may_create(&name) {
-            let why = format!("no queue {name:?}, and the configuration (create) does not allow to make it by attaching");
+        if !self.0.config.may_create(name) {
+            let why = format!(
+                "no queue {name:?}, and the configuration (create) does not allow to make it by attaching"
+            );
             return Err(NoPlace::NotFound(why));
         }
-        let (id, sender) = self.create(&mut nodes, name, Lifetime::Permanent)?;
+        let (id, sender) = self.create(&mut nodes, name.to_owned(), Lifetime::Permanent)?;
         Ok((Place { node: id, dead_letter }, sender))
     }
 

@@ -1,0 +1,4 @@
+//! The store against a real disk: what was committed is there after whatever happened.
+
+mod basics;
+mod common;
