@@ -183,6 +183,16 @@ impl Client {
         }
     }
 
+    /// Every consumer drains once, to see that it is answered.
+    pub fn drain_all(&mut self, scene: &mut Scene) {
+        for link in self.links.iter_mut().filter(|link| link.state == State::Live) {
+            if let Part::Consumer(consumer) = &mut link.part {
+                note!(scene.now, "link {} drains at the end", link.key);
+                consumer.drain(&mut self.engine, link.id);
+            }
+        }
+    }
+
     fn act_on(&mut self, at: usize, scene: &mut Scene) -> bool {
         let Some(link) = self.links.get_mut(at) else { return false };
         match link.state {

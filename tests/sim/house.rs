@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use verdict::{
     auth::{Authenticator, Verdict},
-    broker::{Command, ConnectionId, Effect, Lifetime, Node, QueueDefinition, QueueId, policy::QueuePolicy},
+    broker::{Command, ConnectionId, ConsumerId, Effect, Lifetime, Node, QueueDefinition, QueueId, policy::QueuePolicy},
     container::{Host, NoPlace, Place, Wish},
     time::Millis,
 };
@@ -39,6 +39,18 @@ pub struct House {
     /// Evacuations done, for the report of a run.
     pub evacuations: u64,
     seeds: Rng,
+    subscriptions: BTreeMap<ConsumerId, Subscription>,
+}
+
+/// What a consumer subscribed to.
+#[derive(Debug, Clone, Copy)]
+pub struct Subscription {
+    /// The dead-letter tree.
+    pub dead_letter: bool,
+    /// It only looks.
+    pub browse: bool,
+    /// It is sent settled deliveries.
+    pub presettled: bool,
 }
 
 impl House {
@@ -56,7 +68,19 @@ impl House {
             evacuating: None,
             evacuations: 0,
             seeds,
+            subscriptions: BTreeMap::new(),
         }
+    }
+
+    /// What a consumer subscribed to, be it gone or not.
+    pub fn subscription(&self, consumer: ConsumerId) -> Option<Subscription> {
+        self.subscriptions.get(&consumer).copied()
+    }
+
+    /// Which queue of the plan a node is.
+    pub fn queue_of(&self, node: QueueId) -> usize {
+        let name = self.node(node).map(|node| node.definition().name.as_str());
+        name.and_then(|name| name.strip_prefix('q')?.parse().ok()).expect("a queue of the plan")
     }
 
     /// Ids of the nodes there are.
@@ -90,6 +114,10 @@ impl House {
 
     /// Puts a command into a node's mailbox.
     pub fn send(&mut self, node: QueueId, command: Command) {
+        if let Command::Subscribe(wish) = &command {
+            let (dead_letter, browse, presettled) = (wish.dead_letter, wish.browse, wish.presettled);
+            self.subscriptions.insert(wish.consumer, Subscription { dead_letter, browse, presettled });
+        }
         if let Some(tenant) = self.nodes.get_mut(&node) {
             tenant.mailbox.push_back(command);
         }
@@ -113,7 +141,6 @@ impl House {
             tenant.node.apply(now, command, &mut effects);
         }
         tenant.node.flush(now, &mut effects);
-        // Half of what a wake-up asks for may be left over by design, never all of it for ever: see `World::quiet`.
         if let Some(batch) = tenant.node.take_batch() {
             note!(now, "{id:?} -> {:?} {:?}", batch.ticket, batch.records.iter().map(record).collect::<Vec<_>>());
             self.disk.submit(id, batch);

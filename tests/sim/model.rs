@@ -96,7 +96,7 @@ pub struct Model {
 
 macro_rules! must {
     ($holds:expr, $rule:literal, $($format:tt)*) => {
-        assert!($holds, "rule {} broken: {}", $rule, format!($($format)*));
+        assert!($holds, "rule {} broken: {}", $rule, format!($($format)*))
     };
 }
 
@@ -273,7 +273,7 @@ impl Model {
     pub fn received(&mut self, got: &Got, link: u64, connection: ConnectionId, browse: bool, presettled: bool, now: Millis) {
         let reason = got.dead_reason.clone();
         let expired = self.may_have_expired(&self.messages[got.id as usize], now);
-        let most = self.queues[self.at(got.id).queue].policy.max_attempts;
+        let most = self.queues[self.messages[got.id as usize].queue].policy.max_attempts;
         let message = self.at(got.id);
         let id = got.id;
         let wanted = &message.wanted;
@@ -363,13 +363,19 @@ impl Model {
     /// The broker lost a connection (or never got to know of its end).
     pub fn cut(&mut self, connection: ConnectionId) {
         self.returned.clear();
-        for message in self.messages.iter_mut().filter(|message| message.handed_to == Some(connection)) {
-            let suspects = self.queues[message.place.queue].policy.crash_suspects > 0;
-            let counted = matches!(message.pending.take(), Some(Answer::Fail | Answer::Reject));
-            message.high += u32::from(suspects && !counted);
-            message.holder = None;
-            message.handed_to = None;
-        }
+        let held = self.messages.iter().enumerate().filter(|(_, message)| message.handed_to == Some(connection));
+        let held: Vec<u64> = held.map(|(id, _)| id as u64).collect();
+        held.into_iter().for_each(|id| self.cut_one(id));
+    }
+
+    /// A message was handed to a connection that is lost.
+    pub fn cut_one(&mut self, id: u64) {
+        let Some(message) = self.messages.get_mut(id as usize) else { return };
+        let suspects = self.queues[message.place.queue].policy.crash_suspects > 0;
+        let counted = matches!(message.pending.take(), Some(Answer::Fail | Answer::Reject));
+        message.high += u32::from(suspects && !counted);
+        message.holder = None;
+        message.handed_to = None;
     }
 
     /// The broker died, and the disk has what will come back. `kept`: it stopped in good order.

@@ -53,10 +53,10 @@ impl Producer {
 
     /// When it sends next.
     pub fn next_due(&self) -> Option<Millis> {
-        (self.left > 0 && self.credit() > 0).then_some(self.next_at)
+        (self.left > 0 && self.allowance() > 0).then_some(self.next_at)
     }
 
-    fn credit(&self) -> u32 {
+    fn allowance(&self) -> u32 {
         let credit = self.limit.wrapping_sub(self.sent);
         if credit > u32::MAX / 2 { 0 } else { credit }
     }
@@ -71,10 +71,10 @@ impl Producer {
 
     /// Sends some. `false`: could not.
     pub fn act(&mut self, engine: &mut Connection, link: LinkId, key: u64, scene: &mut Scene) -> bool {
-        if self.left == 0 || self.credit() == 0 || self.next_at > scene.now {
+        if self.left == 0 || self.allowance() == 0 || self.next_at > scene.now {
             return false;
         }
-        let most = self.left.min(u64::from(self.credit())).min(scene.rng.range(1, 8));
+        let most = self.left.min(u64::from(self.allowance())).min(scene.rng.range(1, 8));
         for _ in 0..most {
             self.send(engine, link, key, scene);
         }
