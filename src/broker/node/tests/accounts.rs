@@ -80,6 +80,8 @@ fn a_message_moved_before_its_commit_gets_its_location_where_it_is() {
     assert_eq!(rig.answers, [(1, None)]);
     rig.commit();
     assert!(rig.stored(1).is_none() && rig.stored_dead(1).is_some());
+    let place = rig.node.dead.entries.get(1).and_then(|e| e.location());
+    assert_eq!(place, rig.stored_dead(1).map(|s| s.location));
     rig.auto_commit = true;
     rig.run(Command::MemoryBudget { bytes: 0 });
     rig.dead_consumer(2);
