@@ -83,7 +83,10 @@ pub enum StoreEvent {
     /// There is, or is no longer, too little room for new messages. Settlements still go through.
     Full(bool),
     /// Segments up to this one are to be emptied: send every node `Command::Evacuate`.
-    Evacuate { segment: u32 },
+    Evacuate {
+        /// The newest of them.
+        segment: u32,
+    },
     /// A write or fsync failed: nothing more will be committed. The process must stop.
     Poisoned(StoreError),
 }
