@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::broker::{Lifetime, Location, Message, QueuePolicy, Record};
 use crate::store::delta::Change;
+use crate::store::journal::layout::Position;
 use crate::store::memory::State;
 
 thread_local! {
