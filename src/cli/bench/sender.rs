@@ -224,7 +224,10 @@ impl Role for Sender {
         }
     }
 
-    fn wake_ns(&self) -> Option<u64> {
+    fn wake_ns(&self, now_ns: u64) -> Option<u64> {
+        if self.all_sent(now_ns) {
+            return None;
+        }
         let end_ns = self.go.and_then(|go| go.end_ns);
         let due_ns = if self.has_room() { self.due() } else { None };
         end_ns.into_iter().chain(due_ns).min()
