@@ -305,12 +305,6 @@ impl<'a> FieldReader<'a> {
 
     #[inline]
     pub fn bool(&mut self, name: &'static str) -> Result<Option<bool>, DecodeError> {
-        // Nearly always one of these: no need to find its length first.
-        if let (1.., [value @ (code::TRUE | code::FALSE), rest @ ..]) = (self.left, self.rest) {
-            self.left -= 1;
-            self.rest = rest;
-            return Ok(Some(*value == code::TRUE));
-        }
         self.next(name)?.map(|field| field.bool()).transpose()
     }
 
@@ -326,15 +320,7 @@ impl<'a> FieldReader<'a> {
 
     #[inline]
     pub fn u32(&mut self, name: &'static str) -> Result<Option<u32>, DecodeError> {
-        let (value, rest) = match (self.left, self.rest) {
-            (1.., [code::UINT0, rest @ ..]) => (0, rest),
-            (1.., [code::SMALL_UINT, value, rest @ ..]) => (u32::from(*value), rest),
-            (1.., [code::UINT, a, b, c, d, rest @ ..]) => (u32::from_be_bytes([*a, *b, *c, *d]), rest),
-            _ => return self.next(name)?.map(|field| field.u32()).transpose(),
-        };
-        self.left -= 1;
-        self.rest = rest;
-        Ok(Some(value))
+        self.next(name)?.map(|field| field.u32()).transpose()
     }
 
     #[inline]

@@ -1,0 +1,466 @@
+"""A toy broker with switchable faults, so that every check of the harness is known to be able to fail.
+
+Speaks just enough AMQP for `durable.client`, keeps one append-only file. FAKE_FAULT names the mistake it
+makes (see FAULTS); without it, it must pass everything. It is no example of how to build a broker.
+"""
+import os
+import pickle
+import random
+import selectors
+import signal
+import socket
+import struct
+import sys
+import tomllib
+import zlib
+from collections import deque
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from durable import amqp  # noqa: E402
+from durable.amqp import FALSE, NULL, TRUE, composite, field, frame, string, symbol, ubyte, uint  # noqa: E402
+
+FAULTS = """forget-acquired ack-early forget-accept forget-count count-at-restart both neither reverse twice change
+no-fsync confirm-early no-dead-letter crash-when-full refuse-forever ignore-fsync-error cut-silently drop-tail""".split()
+FAULT = os.environ.get("FAKE_FAULT", "")
+assert FAULT in ("", *FAULTS), FAULT
+RNG = random.Random(os.getpid())
+
+
+def faulty(name, share=1.0):
+    return FAULT == name and RNG.random() < share
+
+
+MAGIC = b"\xf5VCF"
+
+
+def segment(data):
+    return Path(data) / "journal" / "0000000001.seg"
+
+
+def framed(body):
+    """Laid out like a frame of Verdict's journal, as far as `durable.segments` looks."""
+    head = MAGIC + struct.pack("<III", zlib.crc32(body), len(body), 0) + bytes(16)
+    return (head + body).ljust(-(-(32 + len(body)) // 8) * 8, b"\0")
+
+
+def unframe(data, pos):
+    """The body of the frame at `pos` and where it ends; (None, pos) where there is no whole one."""
+    if len(data) < pos + 32:
+        return None, pos
+    check, length = struct.unpack_from("<II", data, pos + 4)
+    body = data[pos + 32:pos + 32 + length]
+    whole = len(body) == length and data[pos + 12:pos + 32] == bytes(20) and zlib.crc32(body) == check
+    return (body if whole else None), pos + -(-(32 + length) // 8) * 8
+
+
+def magics(data, pos):
+    while (pos := data.find(MAGIC, pos)) >= 0:
+        yield pos
+        pos += 4
+
+
+class Store:
+    """Frames of pickles with a checksum, appended; `commit` makes what was written safe."""
+
+    def __init__(self, path):
+        self.path, self.queues, self.limits, self.next_seq = path, {}, {}, 1
+        self.pending, self.fsyncs, self.full = [], 0, False
+        self.fail_at = int(os.environ.get("VERDICT_FAULT", "fsync:0").split(":")[1])
+        if not path.exists():
+            path.write_bytes(bytes(64))
+        size = self.recover()
+        self.fd = os.open(path, os.O_CREAT | os.O_WRONLY)
+        os.ftruncate(self.fd, size)
+        os.lseek(self.fd, 0, os.SEEK_END)
+
+    def recover(self):
+        data, pos = self.path.read_bytes(), 64
+        while data[pos:pos + 4] == MAGIC:
+            body, end = unframe(data, pos)
+            if body is None:
+                break
+            for record in pickle.loads(body):
+                self.apply(record)
+            pos = end
+        if MAGIC in data[pos + 4:] and FAULT != "cut-silently" and any(unframe(data, at)[0] for at in magics(data, pos + 4)):
+            sys.exit(f"{self.path} is damaged at {pos}")
+        if FAULT == "drop-tail":
+            return self.drop_tail(data)
+        for name, queue in self.queues.items():
+            messages = list(queue.values())
+            if FAULT == "count-at-restart" and messages:
+                messages[0][2] += 1
+            if FAULT == "reverse":
+                self.queues[name] = dict(reversed(queue.items()))
+        return pos
+
+    def drop_tail(self, data):
+        """Forgets the second half of the file."""
+        half, pos, self.queues = len(data) // 2, 64, {}
+        while pos < half and (found := unframe(data, pos))[0]:
+            for record in pickle.loads(found[0]):
+                self.apply(record)
+            pos = found[1]
+        return pos
+
+    def apply(self, record):
+        kind, name, seq, *rest = record
+        queue = self.queues.setdefault(name, {})
+        if kind == "put":
+            queue[seq] = [seq, *rest]
+            self.next_seq = max(self.next_seq, seq + 1)
+        elif kind == "gone":
+            queue.pop(seq, None)
+        elif kind == "count" and seq in queue:
+            queue[seq][2:] = rest
+
+    def write(self, record):
+        self.pending.append(record)
+
+    def commit(self):
+        """True when all that was written is safe."""
+        if not self.pending:
+            return True
+        later = []
+        if FAULT in ("ack-early", "confirm-early"):
+            # Only the one kind of promise is made too early; the other kind of record is written at once.
+            early = [record for record in self.pending if (record[0] == "put") == (FAULT == "ack-early")]
+            if len(early) < 200:
+                later = early
+                self.pending = [record for record in self.pending if record not in early]
+        data = framed(pickle.dumps(self.pending))
+        end = os.lseek(self.fd, 0, os.SEEK_CUR)
+        try:
+            written = os.write(self.fd, data)
+            if written < len(data):
+                raise OSError(28, "no space")
+        except OSError as error:
+            if error.errno != 28:
+                raise
+            if FAULT == "crash-when-full":
+                os._exit(70)
+            os.ftruncate(self.fd, end)
+            os.lseek(self.fd, end, os.SEEK_SET)
+            self.full = True
+            return False
+        self.fsyncs += 1
+        if self.fsyncs == self.fail_at:
+            if FAULT != "ignore-fsync-error":
+                raise OSError(5, "injected")
+        if FAULT != "no-fsync":
+            os.fsync(self.fd)
+        self.pending = later
+        return True
+
+    def compact(self):
+        """Rewrites the file when it is mostly dead; how the toy gets room back."""
+        if not self.full or FAULT == "refuse-forever" or sum(len(m[1]) for q in self.queues.values() for m in q.values()) > 2_000_000:
+            return
+        live = [("put", name, seq, *m[1:]) for name, q in self.queues.items() for seq, m in q.items()]
+        os.ftruncate(self.fd, 64)
+        os.lseek(self.fd, 64, os.SEEK_SET)
+        os.write(self.fd, framed(pickle.dumps(live)))
+        os.fsync(self.fd)
+        self.full = False
+
+
+class Node:
+    """A queue: waiting messages in order, and its consumers."""
+
+    def __init__(self, server, name):
+        self.server, self.name, self.consumers = server, name, []
+        self.messages = server.store.queues.setdefault(name, {})
+        self.waiting = deque(self.messages)
+
+    def dispatch(self):
+        for peer, link in self.consumers:
+            while self.waiting and link["credit"] > 0:
+                peer.deliver(link, self, self.waiting.popleft())
+        for peer, link in self.consumers:
+            if link["drain"]:
+                link["count"] += link["credit"]
+                link["credit"], link["drain"] = 0, False
+                peer.flow(link)
+
+    def back(self, seq):
+        self.waiting = deque(sorted([*self.waiting, seq], reverse=FAULT == "reverse"))
+
+
+class Peer:
+    """One connection."""
+
+    def __init__(self, server, sock):
+        self.server, self.sock, self.inbox, self.out = server, sock, bytearray(), bytearray()
+        self.links, self.unsettled, self.next_id, self.acks, self.confirms = {}, {}, 0, [], []
+        self.seen, self.outgoing, self.greeted, self.partial = 0, 0, False, bytearray()
+        self.delivery = None
+        self.closing = False
+
+    def read(self):
+        data = b""
+        try:
+            data = self.sock.recv(1 << 18)
+        except OSError:
+            pass
+        if not data:
+            self.server.lost(self)
+            return
+        self.inbox += data
+        if not self.greeted:
+            self.greeted = True
+            del self.inbox[:8]
+            self.out += amqp.PROTOCOL_HEADER
+        while len(self.inbox) >= 8 and len(self.inbox) >= (size := int.from_bytes(self.inbox[:4], "big")):
+            whole = bytes(self.inbox[:size])
+            del self.inbox[:size]
+            if size > 8:
+                performative, end = amqp.decode(whole, 8)
+                self.handle(performative.code, performative.value, whole[end:])
+
+    def handle(self, code, f, payload):
+        if code == amqp.OPEN:
+            self.out += frame(0, composite(amqp.OPEN, string("fake"), NULL, uint(65536)))
+        elif code == amqp.BEGIN:
+            self.out += frame(0, composite(amqp.BEGIN, amqp.ushort(0), uint(0), uint(1 << 20), uint(1 << 20)))
+        elif code == amqp.ATTACH:
+            self.attach(f)
+        elif code == amqp.FLOW and field(f, 4) is not None:
+            link = self.links[f[4]]
+            link["credit"] = field(f, 5, 0) + field(f, 6, 0) - link["count"]
+            link["drain"] = field(f, 8, False)
+        elif code == amqp.TRANSFER:
+            self.transfer(f, payload)
+        elif code == amqp.DISPOSITION:
+            for delivery_id in range(f[1], field(f, 2, f[1]) + 1):
+                if delivery_id in self.unsettled:
+                    self.settle(delivery_id, field(f, 3, False), f[4].code)
+        elif code == amqp.DETACH:
+            self.release(self.links[f[0]])
+            self.out += frame(0, composite(amqp.DETACH, uint(f[0]), TRUE))
+        elif code == amqp.CLOSE:
+            for link in self.links.values():
+                self.release(link)
+            self.out += frame(0, composite(amqp.CLOSE))
+            self.closing = True
+
+    def attach(self, f):
+        receiver = f[2]
+        address = field((f[5] if receiver else f[6]).value, 0)
+        node = self.server.node(address)
+        link = {"handle": f[1], "node": node, "credit": 0, "count": 0, "drain": False, "received": 0, "limit": 0}
+        self.links[f[1]] = link
+        base = [string(f[0]), uint(f[1]), FALSE if receiver else TRUE, ubyte(0), ubyte(field(f, 4, 0))]
+        base += [composite(amqp.SOURCE, string(address)), composite(amqp.TARGET, string(address))]
+        self.out += frame(0, composite(amqp.ATTACH, *base, *([NULL, NULL, uint(0)] if receiver else [])))
+        if receiver:
+            node.consumers.append((self, link))
+        else:
+            self.credit(link)
+
+    def credit(self, link):
+        link["limit"] = link["received"] + 500
+        fields = [uint(self.seen), uint(1 << 20), uint(self.outgoing), uint(1 << 20), uint(link["handle"])]
+        self.out += frame(0, composite(amqp.FLOW, *fields, uint(link["received"]), uint(500)))
+
+    def flow(self, link):
+        fields = [uint(self.seen), uint(1 << 20), uint(self.outgoing), uint(1 << 20), uint(link["handle"])]
+        self.out += frame(0, composite(amqp.FLOW, *fields, uint(link["count"]), uint(link["credit"])))
+
+    def transfer(self, f, payload):
+        self.seen += 1
+        link = self.links[f[0]]
+        if self.delivery is None:
+            self.delivery = f[1]
+        self.partial += payload
+        if field(f, 5, False):
+            return
+        body, delivery_id = bytes(self.partial), self.delivery
+        self.partial.clear()
+        self.delivery = None
+        link["received"] += 1
+        if link["limit"] - link["received"] < 250:
+            self.credit(link)
+        store, name = self.server.store, link["node"].name
+        if store.full:
+            self.refuse(delivery_id)
+            return
+        seq, store.next_seq = store.next_seq, store.next_seq + 1
+        bare = body[amqp.decode(body, 0)[1]:]
+        store.write(("put", name, seq, bare, 0, 0))
+        self.acks.append((delivery_id, link["node"], seq, [seq, bare, 0, 0]))
+
+    def refuse(self, delivery_id):
+        state = composite(amqp.REJECTED, composite(amqp.ERROR, symbol("amqp:resource-limit-exceeded")))
+        self.out += frame(0, composite(amqp.DISPOSITION, TRUE, uint(delivery_id), uint(delivery_id), TRUE, state))
+
+    def deliver(self, link, node, seq):
+        message = node.messages[seq]
+        delivery_id, self.next_id = self.next_id, self.next_id + 1
+        link["credit"] -= 1
+        link["count"] += 1
+        self.unsettled[delivery_id] = (link, node, seq)
+        bare = message[1]
+        if faulty("change", 0.01):
+            bare = bare[:-1] + b"!"
+        annotations = b"\xc1" + bytes((1 + 22 + 5, 2)) + symbol("x-opt-acquired-count") + b"\x70" + message[3].to_bytes(4, "big")
+        payload = composite(amqp.HEADER, TRUE, NULL, NULL, NULL, uint(message[2])) + amqp.described(0x72, annotations) + bare
+        first = [uint(link["handle"]), uint(delivery_id), amqp.binary(delivery_id.to_bytes(4, "big")), uint(0), FALSE]
+        for start in range(0, len(payload), 60000):
+            more = TRUE if start + 60000 < len(payload) else NULL
+            head = first if start == 0 else [uint(link["handle"]), NULL, NULL, NULL, NULL]
+            self.out += frame(0, composite(amqp.TRANSFER, *head, more), payload[start:start + 60000])
+            self.outgoing += 1
+        if faulty("twice", 0.01):
+            node.waiting.append(seq)
+
+    def settle(self, delivery_id, settled, state):
+        link, node, seq = self.unsettled.pop(delivery_id)
+        message, store = node.messages.get(seq), self.server.store
+        if message is None:
+            return
+        message[3] += state != amqp.ACCEPTED
+        if state == amqp.RELEASED:
+            if not faulty("forget-acquired", 0.1):
+                store.write(("count", node.name, seq, *message[2:]))
+            node.back(seq)
+        elif state == amqp.ACCEPTED:
+            del node.messages[seq]
+            if not faulty("forget-accept", 0.02):
+                store.write(("gone", node.name, seq))
+        else:
+            self.fail(node, message, state)
+        if not settled:
+            self.confirms.append((delivery_id, state))
+
+    def fail(self, node, message, state):
+        store, seq = self.server.store, message[0]
+        message[2] += 1
+        limit = store.limits.get(node.name, 10)
+        if state == amqp.MODIFIED and message[2] < limit:
+            if not faulty("forget-count", 0.1):
+                store.write(("count", node.name, seq, *message[2:]))
+            node.back(seq)
+            return
+        if FAULT == "no-dead-letter" and state == amqp.MODIFIED:
+            node.back(seq)
+            return
+        dead = self.server.node(node.name + "/$deadletter")
+        del node.messages[seq]
+        if not faulty("both", 0.1):
+            store.write(("gone", node.name, seq))
+        if not faulty("neither", 0.1):
+            store.write(("put", dead.name, seq, *message[1:]))
+            dead.messages[seq] = message
+            dead.back(seq)
+
+    def release(self, link):
+        for delivery_id, (held_by, node, seq) in list(self.unsettled.items()):
+            if held_by is link:
+                del self.unsettled[delivery_id]
+                node.back(seq)
+        link["node"].consumers = [pair for pair in link["node"].consumers if pair[1] is not link]
+
+    def committed(self, safe):
+        for delivery_id, node, seq, message in self.acks:
+            if not safe:
+                self.refuse(delivery_id)
+                continue
+            self.out += frame(0, composite(amqp.DISPOSITION, TRUE, uint(delivery_id), NULL, TRUE, composite(amqp.ACCEPTED)))
+            node.messages[seq] = message
+            node.waiting.append(seq)
+        for delivery_id, state in self.confirms if safe else ():
+            self.out += frame(0, composite(amqp.DISPOSITION, FALSE, uint(delivery_id), NULL, TRUE, composite(state)))
+        self.acks.clear()
+        if safe:
+            self.confirms.clear()
+
+    def write(self):
+        try:
+            while self.out:
+                del self.out[:self.sock.send(self.out)]
+        except BlockingIOError:
+            return
+        except OSError:
+            self.out.clear()
+        if self.closing:
+            self.server.lost(self, clean=True)
+
+
+class Server:
+    """The loop: read everybody, commit once, then answer and deliver."""
+
+    def __init__(self, port, data, config):
+        segment(data).parent.mkdir(parents=True, exist_ok=True)
+        self.store = Store(segment(data))
+        for queue in config.get("queue", []):
+            self.store.limits[queue["name"]] = queue["max-attempts"]
+        self.nodes, self.peers, self.selector = {}, {}, selectors.DefaultSelector()
+        self.stopping = False
+        self.listener = socket.create_server(("127.0.0.1", port))
+        self.selector.register(self.listener, selectors.EVENT_READ)
+
+    def node(self, name):
+        if name not in self.nodes:
+            self.nodes[name] = Node(self, name)
+        return self.nodes[name]
+
+    def lost(self, peer, clean=False):
+        if peer.sock.fileno() < 0:
+            return
+        self.selector.unregister(peer.sock)
+        del self.peers[peer]
+        peer.sock.close()
+        if not clean and peer.unsettled:
+            for link in peer.links.values():
+                mine = [entry for entry in peer.unsettled.values() if entry[0] is link]
+                if mine:
+                    peer.fail(mine[0][1], mine[0][1].messages[mine[0][2]], amqp.MODIFIED)
+                    peer.unsettled = {k: v for k, v in peer.unsettled.items() if v is not mine[0]}
+        for link in peer.links.values():
+            peer.release(link)
+
+    def turn(self):
+        for key, _ in self.selector.select(0.01):
+            if key.fileobj is self.listener:
+                sock, _ = self.listener.accept()
+                sock.setblocking(False)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                peer = Peer(self, sock)
+                self.peers[peer] = sock
+                self.selector.register(sock, selectors.EVENT_READ, peer)
+            else:
+                key.data.read()
+        self.store.compact()
+        try:
+            safe = self.store.commit()
+        except OSError:
+            for peer in self.peers:
+                peer.out += frame(0, composite(amqp.CLOSE, composite(amqp.ERROR, symbol("amqp:internal-error"))))
+                peer.write()
+            sys.exit(1)
+        if not safe:
+            # Nothing of a batch with new messages is kept; the settlements in it are tried again.
+            self.store.pending = [record for record in self.store.pending if record[0] != "put" or record[1].endswith("$deadletter")]
+        for peer in list(self.peers):
+            peer.committed(safe)
+        for node in list(self.nodes.values()):
+            node.dispatch()
+        for peer in list(self.peers):
+            peer.write()
+
+
+def main():
+    if sys.argv[1] == "check":
+        Store(segment(sys.argv[2]))
+        return
+    options = dict(zip(sys.argv[2::2], sys.argv[3::2]))
+    config = tomllib.loads(Path(options["--config"]).read_text()) if "--config" in options else {}
+    server = Server(int(options["--listen"].split(":")[1]), options["--data"], config)
+    signal.signal(signal.SIGTERM, lambda *_: setattr(server, "stopping", True))
+    while not server.stopping:
+        server.turn()
+
+
+if __name__ == "__main__":
+    main()
