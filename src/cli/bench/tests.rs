@@ -68,8 +68,8 @@ fn with_a_rate_messages_are_due_whether_the_broker_keeps_up_or_not() {
     // Nothing was sent, as there is no credit: done only when the next message would be due after the end.
     assert!(!second.is_done(5_500_000_000));
     assert_eq!(second.wake_ns(5_500_000_000), Some(6_000_000_000));
-    // After the end there is nothing to wake for: only answers are awaited.
-    assert!(second.is_done(6_000_000_000));
+    // Messages that were due before the end are still to be sent, when the broker gives credit: no earlier.
+    assert!(!second.is_done(6_000_000_000));
     assert_eq!(second.wake_ns(6_000_000_000), None);
 }
 
