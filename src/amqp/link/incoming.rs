@@ -102,6 +102,12 @@ impl Receiver {
         Ok(Some(Incoming { link, delivery_id: id.0, tag, format, settled, payload: payload.into(), state }))
     }
 
+    /// A delivery is in parts.
+    #[cfg(test)]
+    pub fn is_partial(&self) -> bool {
+        self.partial.is_some()
+    }
+
     /// A further transfer of the delivery in parts.
     fn go_on(
         &mut self,
