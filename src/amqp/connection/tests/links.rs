@@ -398,3 +398,18 @@ fn of_a_link_that_failed_nothing_is_told_but_that_it_did() {
     pair.server.expect("detached", detached);
     assert!(pair.server.events.is_empty(), "{:?}", pair.server.events);
 }
+
+#[test]
+fn a_second_mode_sender_that_never_settles_loses_its_link() {
+    let mut pair = Pair::open();
+    let session = pair.session();
+    let second = Attach { rcv_settle_mode: ReceiverSettleMode::Second, ..attach("q", Role::Sender) };
+    let (_, link) = pair.link(session, second);
+    let mut said = Vec::new();
+    for id in 0..=crate::limits::SESSION_WINDOW {
+        pair.server.engine.set_credit(link, 2);
+        said.extend(answer(&mut pair, &transfer(&first(id, false), b"")));
+        pair.server.engine.consume_output(usize::MAX, pair.now);
+    }
+    assert_eq!(said, ["detach amqp:resource-limit-exceeded"]);
+}
