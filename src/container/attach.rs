@@ -196,7 +196,7 @@ fn wish(capabilities: Option<&Array<Symbol>>) -> Wish {
     let topic = capabilities.is_some_and(|symbols| {
         symbols.0.iter().any(|symbol| matches!(symbol.as_str(), "topic" | "temporary-topic"))
     });
-    Wish { topic }
+    Wish { topic, ..Wish::default() }
 }
 
 fn invalid(why: &str) -> Error {

@@ -23,6 +23,17 @@ pub struct Place {
 pub struct Wish {
     /// A topic is asked for, which this broker does not have yet.
     pub topic: bool,
+    /// The node must exist: it is named by a message, not by an attach, and a typing error in a `to`
+    /// should be told to its sender rather than become a queue that nobody reads.
+    pub existing: bool,
+}
+
+impl Wish {
+    /// A node that exists, of any kind.
+    #[must_use]
+    pub fn existing() -> Self {
+        Self { existing: true, ..Self::default() }
+    }
 }
 
 /// Why an address leads nowhere.

@@ -133,7 +133,7 @@ impl Container {
             return self
                 .refuse_message(incoming, Error::new(AmqpError::PreconditionFailed, Some(why.into()), None));
         };
-        let place = match host.resolve(&to, Wish::default()) {
+        let place = match host.resolve(&to, Wish::existing()) {
             Ok(place) if place.dead_letter => {
                 let why = format!("{to:?} is a dead-letter tree; publish to the queue instead");
                 return self.refuse_message(incoming, Error::new(AmqpError::NotAllowed, Some(why), None));
@@ -164,11 +164,7 @@ impl Container {
         if incoming.settled {
             let description =
                 format!("a message sent settled could not be taken: {}", super::describe(&error));
-            self.engine.detach(
-                incoming.link,
-                true,
-                Some(Error::new(error.condition, Some(description), None)),
-            );
+            self.drop_link(incoming.link, Error::new(error.condition, Some(description), None));
             return;
         }
         let state = DeliveryState::Rejected(Some(Box::new(error)));

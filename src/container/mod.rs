@@ -81,6 +81,8 @@ pub struct Container {
     touched: Vec<LinkId>,
     /// Consumers with deliveries in the engine that it has not encoded yet.
     sending: Vec<LinkId>,
+    /// Links that we ended: taken back from their nodes at once, whether the peer answers or not.
+    dropped: Vec<LinkId>,
     /// Bytes of messages sent to nodes and not answered yet.
     inflight_bytes: u64,
     notices: Vec<Notice>,
@@ -98,6 +100,7 @@ impl Container {
             links: FxHashMap::default(),
             touched: Vec::new(),
             sending: Vec::new(),
+            dropped: Vec::new(),
             inflight_bytes: 0,
             notices: Vec::new(),
             lost: false,
@@ -251,6 +254,12 @@ impl Container {
         }
     }
 
+    /// Ends a link for an error of its peer's.
+    fn drop_link(&mut self, link: LinkId, error: Error) {
+        self.engine.detach(link, true, Some(error));
+        self.dropped.push(link);
+    }
+
     fn touch(&mut self, link: LinkId) {
         if self.touched.last() != Some(&link) {
             self.touched.push(link);
@@ -268,6 +277,9 @@ impl Container {
                 Some(Link::Consumer(consumer)) => consumer.flush(self.id, link, host),
                 None => {}
             }
+        }
+        for link in std::mem::take(&mut self.dropped) {
+            self.detached(link, host);
         }
     }
 

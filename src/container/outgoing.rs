@@ -128,13 +128,13 @@ impl Container {
         let Some(Link::Consumer(consumer)) = self.links.get_mut(&link) else { return };
         let read = match outcome::read(state, now) {
             Ok(read) => read,
-            Err(error) => return self.engine.detach(link, true, Some(error)),
+            Err(error) => return self.drop_link(link, error),
         };
         if let (Some(outcome), Some(allowed)) = (&read, &consumer.outcomes)
             && !allowed.has(outcome)
         {
             let error = outcome::not_in_force(outcome, allowed);
-            return self.engine.detach(link, true, Some(error));
+            return self.drop_link(link, error);
         }
         // Unsettled and not terminal: recorded by the engine, changes nothing else (settlement).
         if read.is_none() && !settled {

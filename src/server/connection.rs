@@ -297,7 +297,13 @@ impl ConnectionTask {
                         warn!("connection {id} closed by its peer with {error}")
                     }
                     (_, Some(error)) => warn!("connection {id} closed: {error}"),
-                    (false, None) => warn!("connection {id} from {address} was lost"),
+                    // Nothing was said on it: a port check, or a load balancer's probe.
+                    (false, None) if self.open_by.is_some() => {
+                        debug!("connection {id} from {address} ended before its open")
+                    }
+                    (false, None) => {
+                        warn!("connection {id} of {:?} from {address} was lost", peer.container_id)
+                    }
                 },
             }
         }

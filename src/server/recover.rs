@@ -74,6 +74,8 @@ fn log(recovery: &Recovery, data: &std::path::Path) {
         recovery.queues,
         if recovery.clean {
             "stopped cleanly".to_owned()
+        } else if recovery.replayed_bytes == 0 && recovery.queues == 0 {
+            "new".to_owned()
         } else {
             format!("was not stopped cleanly: {} bytes of journal replayed", recovery.replayed_bytes)
         }

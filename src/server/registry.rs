@@ -22,6 +22,9 @@ use crate::{
     store::Store,
 };
 
+/// Names of dynamic nodes begin so; no other node may.
+const DYNAMIC_PREFIX: &str = "verdict.dynamic.";
+
 /// Cloneable; all clones are the same registry.
 #[derive(Clone)]
 pub struct Registry(Arc<Shared>);
@@ -125,11 +128,17 @@ impl Registry {
         {
             return Ok((Place { node: id, dead_letter }, handle.sender.clone()));
         }
+        if wish.existing {
+            return Err(NoPlace::NotFound(format!("no queue {name:?}; it is created by attaching to it")));
+        }
+        if name.starts_with(DYNAMIC_PREFIX) {
+            return Err(NoPlace::NotFound(format!(
+                "no queue {name:?}; it was dynamic and has ended with its link"
+            )));
+        }
         if !self.0.config.may_create(name) {
-            let why = format!(
-                "no queue {name:?}, and the configuration (create) does not allow to make it by attaching"
-            );
-            return Err(NoPlace::NotFound(why));
+            let why = "and the configuration (create) does not allow to make it by attaching";
+            return Err(NoPlace::NotFound(format!("no queue {name:?}, {why}")));
         }
         let (id, sender) = self.create(&mut nodes, name.to_owned(), Lifetime::Permanent)?;
         Ok((Place { node: id, dead_letter }, sender))
@@ -159,7 +168,7 @@ impl Registry {
     ) -> Result<(String, QueueId, mpsc::Sender<ToQueue>), NoPlace> {
         let mut nodes = self.nodes();
         nodes.next_dynamic += 1;
-        let name = format!("temp-{}-{}", self.0.run, nodes.next_dynamic);
+        let name = format!("{DYNAMIC_PREFIX}{}-{}", self.0.run, nodes.next_dynamic);
         let (id, sender) = self.create(&mut nodes, name.clone(), lifetime)?;
         Ok((name, id, sender))
     }
