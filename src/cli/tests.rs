@@ -1,3 +1,5 @@
+//! Tests of the command line: what parses, what is refused and in which words.
+
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 use fe2o3_amqp_types::{
     definitions::{self, AmqpError},

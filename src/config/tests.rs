@@ -1,3 +1,5 @@
+//! Tests of the configuration: the example file, every key, every kind of wrong value.
+
 use super::{
     Config, LogFormat, Pattern, check_listen, duration_text, parse_duration_ms, parse_size, sections,
     size_text,

@@ -121,7 +121,7 @@ impl QueueTask {
         };
         let first = tokio::select! {
             biased;
-            Some(result) = self.store_results.recv() => { self.from_store(result); None }
+            Some(result) = self.store_results.recv() => { self.take_result(result); None }
             message = self.mailbox.recv() => match message {
                 Some(message) => Some(message),
                 // The registry dropped us: the broker is going down without a Stop.
@@ -141,7 +141,7 @@ impl QueueTask {
             }
         }
         while let Ok(result) = self.store_results.try_recv() {
-            self.from_store(result);
+            self.take_result(result);
         }
         Turn::Go
     }
@@ -166,7 +166,7 @@ impl QueueTask {
         None
     }
 
-    fn from_store(&mut self, result: FromStore) {
+    fn take_result(&mut self, result: FromStore) {
         match result {
             FromStore::Done(command) => {
                 if matches!(command, Command::Committed(_) | Command::CommitFailed { .. }) {
@@ -303,7 +303,7 @@ impl QueueTask {
     async fn settle_down(&mut self) {
         while self.in_flight > 0 {
             let Some(result) = self.store_results.recv().await else { return };
-            self.from_store(result);
+            self.take_result(result);
             self.finish_turn();
         }
     }

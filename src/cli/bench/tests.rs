@@ -1,3 +1,5 @@
+//! Tests of the load generator's bookkeeping.
+
 use std::{sync::Arc, time::Duration};
 
 use clap::Parser;

@@ -1,3 +1,5 @@
+//! Tests of the index against real sled directories.
+
 use std::cell::Cell;
 use std::sync::Arc;
 

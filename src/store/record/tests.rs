@@ -1,3 +1,5 @@
+//! Tests of the record encoding: round trips, and every way in which bytes can be wrong.
+
 use proptest::prelude::*;
 
 use super::*;
