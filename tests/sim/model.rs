@@ -89,7 +89,9 @@ pub struct Model {
     order_at: BTreeMap<(ConsumerId, u64, u8), u64>,
     returned: BTreeSet<u64>,
     /// Bodies may be out of memory, and unreadable for a moment.
-    pub paging: bool,
+    paging: bool,
+    /// Queues have more consumers than planned.
+    pub crowded: bool,
     /// Messages handed out, for the report of a run.
     pub deliveries: u64,
 }
@@ -111,6 +113,7 @@ impl Model {
             order_at: BTreeMap::new(),
             returned: BTreeSet::new(),
             paging,
+            crowded: false,
             deliveries: 0,
         }
     }
@@ -233,12 +236,11 @@ impl Model {
         let first = !message.ever_handed;
         message.ever_handed = true;
         message.handed_to = Some(to.connection());
-        let (producer, priority, queue, wanted) =
-            (message.producer, message.wanted.priority, message.queue, message.wanted);
+        let (producer, priority, queue) = (message.producer, message.wanted.priority, message.queue);
         if first && is == 0 && !paging {
             self.in_order(id, queue, producer, priority, to);
         }
-        if is == 0 && queues[queue].strict && wanted.ttl_ms.is_none() {
+        if is == 0 && queues[queue].strict && !self.crowded {
             self.comes_back_first(id, d.seq, priority);
         }
     }

@@ -140,6 +140,7 @@ impl World {
         }
         note!(self.now, "the faults are over");
         self.calm = true;
+        self.model.crowded = true;
         self.house.set_full(false);
         let guests = self.seats.len();
         for queue in 0..self.plan.queues.len() {
@@ -147,6 +148,9 @@ impl World {
             self.seats.push(Seat::new(plan));
         }
         self.until("everything is sent, answered and confirmed", |world| {
+            if world.house.is_evacuating() && world.report.steps % 64 == 0 {
+                world.house.evacuate(&mut world.rng);
+            }
             let settled = |seat: &Seat| seat.wire.as_ref().is_some_and(|wire| wire.client.is_satisfied());
             world.seats.iter().all(settled) && !world.house.is_evacuating()
         });
