@@ -78,9 +78,17 @@ class Broker:
                     raise AssertionError(f"broker does not accept after {START_LIMIT_S} s\n{self.log_tail()}")
                 time.sleep(0.005)  # a port cannot be waited on, only asked
 
+    def ask_to_stop(self):
+        """SIGTERM, without waiting for what comes of it."""
+        self.process.send_signal(signal.SIGTERM)
+
     def terminate(self):
         """SIGTERM; returns the exit code of the clean stop."""
-        self.process.send_signal(signal.SIGTERM)
+        self.ask_to_stop()
+        return self.wait_end()
+
+    def wait_end(self):
+        """Waits until the process has ended; its exit code."""
         return self.process.wait(STOP_LIMIT_S)
 
     def kill(self):

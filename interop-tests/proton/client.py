@@ -339,10 +339,10 @@ class Client:
 
     def close(self):
         for connection in self.connections:
-            if not connection.disconnected:
+            if not connection.disconnected and not connection.transport_condition:
                 connection.conn.close()
         try:
-            self.wait(lambda: all(c.disconnected or c.remotely_closed for c in self.connections), "closing", 5)
+            self.wait(lambda: all(c.disconnected or c.remotely_closed or c.transport_condition for c in self.connections), "closing", 5)
         finally:
             for connection in self.connections:
                 if connection.transport:

@@ -9,13 +9,16 @@ from client import text
 AMQP, SASL = b"AMQP\x00\x01\x00\x00", b"AMQP\x03\x01\x00\x00"
 
 
+CLOSE = b"\x00\x53\x18"
+
+
 def exchange(address, data):
-    """Sends bytes and reads until the broker closes; a broker that does not close runs into the limit."""
+    """Sends bytes and reads until the broker closes: the socket, or the connection by a close performative."""
     with socket.create_connection(address, timeout=10) as sock:
         sock.sendall(data)
         answer = b""
         try:
-            while part := sock.recv(4096):
+            while CLOSE not in answer and (part := sock.recv(4096)):
                 answer += part
         except ConnectionResetError:
             pass  # closed with our bytes unread: closed all the same

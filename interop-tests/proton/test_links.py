@@ -1,8 +1,8 @@
 """Attaching: settle modes, refusals that stay on their link, filters, names."""
 
 import pytest
-from proton import Delivery, symbol
-from proton.reactor import AtMostOnce, Selector
+from proton import UNDESCRIBED, Array, Data, Delivery, Described, symbol
+from proton.reactor import AtMostOnce, Filter
 
 from client import PRESETTLED, SECOND, Outcomes, null_source, text
 
@@ -33,7 +33,7 @@ def test_only_the_outcomes_asked_for_are_in_force(conn, queue):
 def test_an_unknown_filter_is_not_echoed(conn, queue):
     """Part 3.5.3: the source's filter in the reply is what is really in place; what is not supported is left out."""
     conn.sender(queue).send("all of them")
-    receiver = conn.receiver(queue, options=Selector("colour = 'red'"))
+    receiver = conn.receiver(queue, options=Filter({symbol("odd"): Described(symbol("example:odd-filter:list"), "x")}))
     data = receiver.link.remote_source.filter
     data.rewind()
     in_place = data.get_object() if data.next() is not None else None
@@ -127,7 +127,6 @@ def test_capabilities_come_as_one_symbol_or_an_array(conn, queue, capability):
             return True
 
         def apply(self, link):
-            from proton import UNDESCRIBED, Array, Data
             value = symbol(capability) if isinstance(capability, str) else Array(UNDESCRIBED, Data.SYMBOL, *capability)
             link.target.capabilities.put_object(value)
 

@@ -144,9 +144,20 @@ def test_connections_are_closed_at_a_clean_stop(start_broker):
     client = Client(broker.url)
     conn = client.connect()
     conn.receiver("q", credit=1)
-    assert broker.terminate() == 0
+    broker.ask_to_stop()
     client.wait(lambda: conn.remotely_closed, "the broker's close")
     assert conn.conn.remote_condition.name == "amqp:connection:forced"
+    client.close()
+    assert broker.wait_end() == 0
+
+
+def test_a_client_that_does_not_answer_does_not_hold_up_the_stop(start_broker):
+    """issue: SIGTERM drains and stops cleanly, whatever clients do."""
+    broker = start_broker()
+    client = Client(broker.url)
+    conn = client.connect()
+    conn.sender("q").send("x")
+    assert broker.terminate() == 0, "the client above does not process a single event meanwhile"
     client.close()
 
 
@@ -161,4 +172,30 @@ def test_many_restarts(start_broker):
         broker.start()
     client = Client(broker.url)
     assert [m.body for m in client.connect().receiver("q").receive(5)] == list("01234")
+    client.close()
+
+
+def test_a_consumer_and_a_publisher_in_the_middle_of_it(start_broker):
+    """settlement.md, Towards the publisher: what was accepted before kill -9 is there; what was accepted by a
+    consumer in second mode is gone; nothing is there twice."""
+    broker = start_broker()
+    client = Client(broker.url)
+    conn = client.connect()
+    sender, receiver = conn.sender("q"), conn.receiver("q", credit=500, options=SECOND)
+    pending = [sender.push(text(str(n))) for n in range(200)]
+    client.wait(lambda: len(receiver.inbox) >= 50, "some of the messages")
+    for got in receiver.inbox[:50]:
+        got.update(Delivery.ACCEPTED)
+    client.wait(lambda: sum(got.delivery.settled for got in receiver.inbox) >= 10, "some settled replies")
+    done = {got.body for got in receiver.inbox if got.delivery.settled}
+    tried = {got.body for got in receiver.inbox[:50]}
+    accepted = {str(n) for n, delivery in enumerate(pending) if delivery.remote_state == Delivery.ACCEPTED}
+    broker.kill()
+    client.close()
+    broker.start()
+    client = Client(broker.url)
+    left = [m.body for m in client.connect().receiver("q").drain(1000)]
+    assert len(left) == len(set(left)), "a message twice"
+    assert not done & set(left), "confirmed as settled, and back again"
+    assert accepted - tried <= set(left), "accepted, and lost"
     client.close()

@@ -240,7 +240,7 @@ mod tests {
             for (push, back, len) in steps {
                 for _ in 0..push {
                     // every third id is a settled delivery, which is not tracked
-                    if next % 3 != 0 {
+                    if !next.is_multiple_of(3) {
                         unsettled.push(Serial(start).plus(next), LINK, u64::from(next));
                         model.push((next, u64::from(next)));
                     }

@@ -48,6 +48,8 @@ pub(crate) enum ProtocolError {
     Silent { silent_ms: u64, expected_ms: u32 },
     #[error("more than {max} bytes sent ahead of our answer")]
     SentAhead { max: usize },
+    #[error("more than {max} bytes of answers were not read")]
+    Unread { max: usize },
     #[error("our {what} of {got} bytes does not fit the peer's max-frame-size {max}")]
     FrameTooSmall { what: &'static str, got: usize, max: u32 },
 
@@ -98,6 +100,7 @@ impl ProtocolError {
             | Self::NoChannel { .. }
             | Self::Silent { .. }
             | Self::SentAhead { .. }
+            | Self::Unread { .. }
             | Self::FrameTooSmall { .. }
             // 2.7.2: "a peer that receives a handle outside the supported range MUST close the connection
             // with the framing-error error-code"
@@ -141,7 +144,9 @@ impl ProtocolError {
             | Self::ErrantTransfer { .. } => AmqpError::NotAllowed.into(),
             // 2.4.5: a peer whose idle time-out is exceeded "SHOULD try to gracefully close the connection
             // using a close frame with an error explaining why".
-            Self::Silent { .. } | Self::SentAhead { .. } => AmqpError::ResourceLimitExceeded.into(),
+            Self::Silent { .. } | Self::SentAhead { .. } | Self::Unread { .. } => {
+                AmqpError::ResourceLimitExceeded.into()
+            }
             Self::FrameTooSmall { .. } => AmqpError::FrameSizeTooSmall.into(),
             Self::HandleInUse { .. } => SessionError::HandleInUse.into(),
             Self::UnattachedHandle { .. } => SessionError::UnattachedHandle.into(),

@@ -84,19 +84,28 @@ impl Node {
 
     /// Says so when all is done; looks again where something was passed over.
     pub(super) fn finish_evacuation(&mut self, effects: &mut Vec<Effect>) {
-        let settled_through = self.ledger.settled_through();
-        let Some(e) = &mut self.evacuation else { return };
-        if e.next.is_some() || self.keeps > 0 || settled_through < e.barrier {
+        if !self.evacuation_settled() {
             return;
         }
-        if std::mem::take(&mut e.again) {
-            e.next = Some((false, 0));
+        if self.evacuation.as_mut().is_some_and(|e| std::mem::take(&mut e.again)) {
+            if let Some(e) = &mut self.evacuation {
+                e.next = Some((false, 0));
+            }
             self.evacuate_some();
-            return;
+            if !self.evacuation_settled() {
+                return;
+            }
         }
+        let Some(e) = self.evacuation.as_ref().filter(|e| !e.again) else { return };
         let segment = e.segment;
         self.evacuated_through = self.evacuated_through.max(Some(segment));
         self.evacuation = None;
         effects.push(Effect::Evacuated { segment });
+    }
+
+    /// Whether all was looked at and every batch that matters has met its fate.
+    fn evacuation_settled(&self) -> bool {
+        let through = self.ledger.settled_through();
+        self.evacuation.as_ref().is_some_and(|e| e.next.is_none() && self.keeps == 0 && through >= e.barrier)
     }
 }

@@ -194,7 +194,10 @@ impl Node {
         let failures = entry.delivery_count.saturating_add(u32::from(verdict.failed.is_some()));
         entry.set_counts(failures, entry.acquired_count.saturating_add(1));
         let expired = entry.expired(now);
-        let next = self.judge(now, dead, failures, expired, &verdict);
+        // Failures here, not those the publisher counted nor those before a replay: they set the delay.
+        let recorded = entry.state.as_ref().map_or(0, |s| s.failures.len() as u32 + s.failures_dropped);
+        let retry = failures.min(recorded.saturating_add(1));
+        let next = self.judge(now, dead, (failures, retry), expired, &verdict);
 
         let delay_ms = if let Next::Later(due) = next { due.since_ms(now) } else { 0 };
         let Verdict { failed, cause, annotations, .. } = verdict;
@@ -238,7 +241,14 @@ impl Node {
         }
     }
 
-    fn judge(&mut self, now: Millis, dead: bool, failures: u32, expired: bool, verdict: &Verdict) -> Next {
+    fn judge(
+        &mut self,
+        now: Millis,
+        dead: bool,
+        (failures, retry): (u32, u32),
+        expired: bool,
+        verdict: &Verdict,
+    ) -> Next {
         let back_or_later = |due: Option<Millis>| match due {
             Some(due) if due > now => Next::Later(due),
             _ => Next::Back,
@@ -256,9 +266,11 @@ impl Node {
             // moment of the NACK"
             Some(_) if failures >= policy.max_attempts => Next::Bury(DeathReason::MaxAttempts),
             _ if expired => Next::Expire,
-            Some(_) => back_or_later(Some(verdict.not_before.unwrap_or_else(|| {
-                now.plus_ms(retry::delay_ms(&policy.retry_delay, failures, &mut self.rng))
-            }))),
+            Some(_) => {
+                back_or_later(Some(verdict.not_before.unwrap_or_else(|| {
+                    now.plus_ms(retry::delay_ms(&policy.retry_delay, retry, &mut self.rng))
+                })))
+            }
             None => Next::Back,
         }
     }

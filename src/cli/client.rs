@@ -87,11 +87,23 @@ pub(super) async fn within<T>(what: &str, work: impl Future<Output = T>) -> Resu
 }
 
 fn refused(url: &Url, error: &OpenError) -> Failure {
+    let who = url.user.as_ref().map_or("a client without a name", |(user, _)| user.as_str());
+    let login = match (&url.user, error) {
+        (None, _) => "give name and password as --url amqp://USER:PASSWORD@HOST:PORT",
+        (Some(_), OpenError::SaslError { .. }) => {
+            "check name and password; write @ : / % in them as %40 %3A %2F %25"
+        }
+        (Some(_), _) => "it may let in clients without a name: --url amqp://HOST:PORT",
+    };
     match error {
         OpenError::SaslError { code, .. } => {
-            let who = url.user.as_ref().map_or("a client without a name", |(user, _)| user.as_str());
-            Failure::new(format!("{url} does not let in {who} (SASL outcome {code:?})"))
-                .hint("give name and password as --url amqp://USER:PASSWORD@HOST:PORT")
+            Failure::new(format!("{url} does not let in {who} (SASL outcome {code:?})")).hint(login)
+        }
+        // That is how the client tells that our mechanism is not among those offered.
+        OpenError::NotImplemented(_) => {
+            let mechanism = if url.user.is_some() { "PLAIN" } else { "ANONYMOUS" };
+            Failure::new(format!("{url} does not let in {who}: it does not offer SASL {mechanism}"))
+                .hint(login)
         }
         OpenError::RemoteClosedWithError(error) => {
             Failure::new(format!("{url} refused the connection: {}", condition(error)))
@@ -109,9 +121,7 @@ pub(super) fn condition(error: &definitions::Error) -> String {
         ErrorCondition::SessionError(error) => Symbol::from(error),
         ErrorCondition::LinkError(error) => Symbol::from(error),
         ErrorCondition::Custom(symbol) => symbol.clone(),
-        // There are more with the types' feature `transaction`.
-        #[allow(unreachable_patterns)]
-        other => Symbol::from(format!("{other:?}")),
+        ErrorCondition::TransactionError(error) => Symbol::from(error),
     };
     match &error.description {
         Some(description) => format!("{}: {description}", condition.as_str()),

@@ -258,9 +258,7 @@ pub(super) fn outcome_text(outcome: &Outcome) -> String {
             "modified: delivery failed".to_owned()
         }
         Outcome::Modified(_) => "modified".to_owned(),
-        // There are more with the types' feature `transaction`.
-        #[allow(unreachable_patterns)]
-        other => format!("{other:?}"),
+        Outcome::Declared(_) => "declared: taken for a transaction, which it is not".to_owned(),
     }
 }
 

@@ -27,8 +27,8 @@ pub(crate) enum Event {
     Committed { changes: Vec<Change>, end: Position, bytes: u64 },
     /// A node answered `Evacuate`.
     Evacuated(QueueId, u32),
-    /// Everything was committed: a last checkpoint, and stop.
-    Close(Sender<Result<(), StoreError>>),
+    /// Everything was committed (or, not `clean`, could not be): a last checkpoint, and stop.
+    Close { clean: bool, reply: Sender<Result<(), StoreError>> },
 }
 
 /// The checkpointer's state.
@@ -88,8 +88,8 @@ impl Checkpointer {
             match event {
                 Ok(Event::Committed { changes, end, bytes }) => self.committed(changes, end, bytes),
                 Ok(Event::Evacuated(queue, segment)) => self.progress.compaction.evacuated(queue, segment),
-                Ok(Event::Close(reply)) => {
-                    self.checkpoint(true);
+                Ok(Event::Close { clean, reply }) => {
+                    self.checkpoint(clean);
                     // The closer may have given up waiting; the checkpoint is as good.
                     let _ = reply.send(self.progress.failed.take().map_or(Ok(()), Err));
                     return;
@@ -133,11 +133,19 @@ impl Checkpointer {
         self.position = end;
         self.progress.bytes += bytes;
         self.progress.since.get_or_insert_with(Instant::now);
+        if self.progress.delta.has_deletions() {
+            // So that a replay never meets a deletion again after the number was given to a new queue.
+            self.checkpoint(false);
+        }
     }
 
     fn checkpoint(&mut self, clean: bool) {
         let before = self.progress.written;
-        self.apply(self.position, clean);
+        if clean || before != self.position || !self.progress.delta.is_empty() {
+            self.apply(self.position, clean);
+        } else {
+            self.progress.since = None;
+        }
         // Segments are kept one checkpoint longer than the index needs them.
         self.progress.covered = before.segment;
     }
@@ -177,6 +185,10 @@ impl Checkpointer {
         }
         if let Err(error) = result {
             tracing::warn!(%error, "an old journal segment could not be deleted; trying again at the next start");
+        }
+        if !plan.delete.is_empty() || covered < self.progress.written.segment {
+            // More can go after the next checkpoint, even if nothing happens until then.
+            self.progress.since.get_or_insert_with(Instant::now);
         }
         if let Some(segment) = plan.evacuate {
             (self.notify)(StoreEvent::Evacuate { segment });

@@ -45,8 +45,8 @@ pub(crate) enum Base {
     Put(IndexEntry),
     /// This is it, but counters and state come from the index if it is there.
     Keep(IndexEntry),
-    /// It is this other message's.
-    MovedFrom(QueueId, Seq),
+    /// It is that of the place it came from: of the last in this of `Delta::chains` the index has.
+    MovedFrom(usize),
     /// There is none any more. `moved`: another message's `MovedFrom` may need it first.
     Removed { moved: bool },
     /// There never was one in the index.
@@ -93,8 +93,9 @@ pub(crate) struct Delta {
     pub definitions: BTreeMap<QueueId, Arc<QueueDefinition>>,
     /// Main queues and dead-letter trees deleted.
     pub deleted: FxHashSet<QueueId>,
-    /// Whether some message's entry must be fetched from another's.
-    pub has_moves: bool,
+    /// Places that messages came from which were in the index before, oldest first: in a replay the index
+    /// may know of some of the moves already.
+    pub chains: Vec<Vec<(QueueId, Seq)>>,
     /// Whether a put that is not in the index yet can be cancelled here: not in a replay, where the
     /// index may have been told of it already.
     fresh: bool,
@@ -107,7 +108,7 @@ impl Delta {
             queues: FxHashMap::default(),
             definitions: BTreeMap::new(),
             deleted: FxHashSet::default(),
-            has_moves: false,
+            chains: Vec::new(),
             fresh: !replay,
         }
     }
@@ -115,6 +116,11 @@ impl Delta {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.queues.is_empty() && self.definitions.is_empty() && self.deleted.is_empty()
+    }
+
+    /// Whether a queue was deleted.
+    pub fn has_deletions(&self) -> bool {
+        !self.deleted.is_empty()
     }
 
     /// Whether this must be applied before the change is merged: the change is about a queue whose
@@ -188,12 +194,19 @@ impl Delta {
         let base = self.queue(from.0).slot(from.1).base;
         let (base, held) = match base {
             Base::Put(entry) | Base::Keep(entry) => (Base::Put(entry), false),
-            Base::Indexed => (Base::MovedFrom(from.0, from.1), true),
-            Base::MovedFrom(queue, seq) => (Base::MovedFrom(queue, seq), false),
+            Base::Indexed => {
+                self.chains.push(vec![from]);
+                (Base::MovedFrom(self.chains.len() - 1), true)
+            }
+            Base::MovedFrom(chain) => {
+                if let Some(chain) = self.chains.get_mut(chain) {
+                    chain.push(from);
+                }
+                (Base::MovedFrom(chain), true)
+            }
             // A replay over an index that knows more: whatever it says about the target holds.
             Base::Removed { .. } | Base::Gone => (Base::Indexed, false),
         };
-        self.has_moves |= held;
         self.queue(from.0).remove(from.1, fresh, held);
         let queue = self.queue(to.0);
         queue.next_seq = queue.next_seq.max(to.1.0.saturating_add(1));

@@ -100,7 +100,7 @@ impl Index {
     }
 
     fn apply_changes(&self, delta: &mut Delta, live: &mut LiveBytes) -> Result<(), StoreError> {
-        if delta.has_moves {
+        if !delta.chains.is_empty() {
             self.resolve_moves(delta)?;
         }
         for (&queue, changes) in &delta.queues {
@@ -120,7 +120,7 @@ impl Index {
             return Ok(());
         }
         self.sync()?;
-        if !delta.has_moves && delta.deleted.is_empty() {
+        if delta.chains.is_empty() && delta.deleted.is_empty() {
             return Ok(());
         }
         // A message that moved is taken out of its old place only when it is safe in the new one:
@@ -139,10 +139,21 @@ impl Index {
     /// Gives every `MovedFrom` the entry of its source, or, where the source has gone (a replay over an
     /// index that knows more), leaves the target as the index has it.
     fn resolve_moves(&self, delta: &mut Delta) -> Result<(), StoreError> {
+        let mut found = Vec::with_capacity(delta.chains.len());
+        for chain in &delta.chains {
+            let mut newest = None;
+            for (queue, seq) in chain.iter().rev() {
+                newest = self.entry(*queue, *seq)?;
+                if newest.is_some() {
+                    break;
+                }
+            }
+            found.push(newest);
+        }
         for changes in delta.queues.values_mut() {
             for slot in changes.blocks.values_mut().flat_map(|block| &mut block.slots) {
-                if let Base::MovedFrom(queue, seq) = slot.base {
-                    slot.base = match self.entry(queue, seq)? {
+                if let Base::MovedFrom(chain) = slot.base {
+                    slot.base = match found.get(chain).copied().flatten() {
                         Some(entry) => Base::Put(IndexEntry { has_state: false, ..entry }),
                         None => Base::Indexed,
                     };
@@ -180,6 +191,8 @@ impl Index {
         if !changes.slots.iter().any(|slot| concerned(&slot.base)) {
             return Ok(());
         }
+        #[cfg(test)]
+        tests::burn_fuse()?;
         let mut old: BTreeMap<u8, IndexEntry> = self.block(queue, number)?.into_iter().collect();
         for slot in changes.slots.iter().filter(|slot| concerned(&slot.base)) {
             let seq = Seq(number * BLOCK_SEQS + u64::from(slot.offset));
@@ -450,3 +463,6 @@ fn u32_be(bytes: &[u8]) -> u32 {
 fn u64_be(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(0, |chunk| u64::from_be_bytes(*chunk))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! may or may not be. All state that must survive goes through `submit`; everything else an
 //! implementation keeps (sled) is a cache that can be rebuilt. Does not know queues' rules.
 
+#[cfg(feature = "server")]
 mod block;
 #[cfg(feature = "server")]
 pub mod check;
@@ -11,6 +12,7 @@ pub mod check;
 mod checkpoint;
 #[cfg(feature = "server")]
 mod compaction;
+#[cfg(feature = "server")]
 mod delta;
 #[cfg(feature = "server")]
 pub mod fault;
@@ -20,6 +22,7 @@ mod index;
 pub mod journal;
 #[cfg(feature = "server")]
 mod lock;
+mod memory;
 pub mod record;
 #[cfg(feature = "server")]
 mod recovery;
@@ -32,6 +35,7 @@ use std::sync::Arc;
 pub use self::fault::Fault;
 #[cfg(feature = "server")]
 pub use self::journal::{JournalStore, Options};
+pub use self::memory::{MemoryStore, State};
 use crate::broker::{Batch, Committed, Location, Message, QueueDefinition, QueueId, Restored};
 
 /// A place for records that survives crashes; one shard of it, owned by this process.

@@ -429,3 +429,6 @@ fn take_slice<'a>(input: &mut &'a [u8], length: usize) -> Result<&'a [u8], Decod
     *input = rest;
     Ok(head)
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,28 +61,55 @@ pub(crate) fn open(data: &Path, cache_bytes: u64, batch_bytes: u64) -> Result<Op
     };
     let last_epoch = files.last().map(SegmentFile::header).transpose()?.map_or(0, |header| header.epoch);
     let epoch = checkpoint.map_or(0, |checkpoint| checkpoint.epoch).max(last_epoch) + 1;
-    let mut replay = Replay { index: &index, live, delta: Delta::new(true), epoch, bytes: 0, batch_bytes };
-    let mut end = start;
-    let mut segments: Vec<(u32, u64)> = files.iter().map(|file| (file.number, file.bytes)).collect();
-    for (at, file) in files.iter().enumerate().filter(|(_, file)| file.number >= start.segment) {
-        let last = at + 1 == files.len();
-        let found = replay.segment(file, end, last)?;
-        end = found.position;
-        report.replayed_bytes += replay.bytes_since(start, file, found);
-        if last {
-            report.cut_bytes += found.torn_bytes;
-            cut(file, found)?;
-        }
-        if let Some(segment) = segments.get_mut(at) {
-            segment.1 = u64::from(end.offset);
-        }
-    }
+    let replayed = replay(&index, live, &files, start, epoch, batch_bytes)?;
     check_end(data, &files, start)?;
-    let Replay { delta, mut live, .. } = replay;
+    report.replayed_bytes = replayed.bytes;
+    let mut segments: Vec<(u32, u64)> = files.iter().map(|file| (file.number, file.bytes)).collect();
+    for (found, segment) in replayed.ends.iter().rev().zip(segments.iter_mut().rev()) {
+        segment.1 = u64::from(found.position.offset);
+    }
+    if let (Some(file), Some(found)) = (files.last(), replayed.ends.last()) {
+        report.cut_bytes += found.torn_bytes;
+        cut(file, *found)?;
+    }
+    let (end, live) = (replayed.end, replayed.live);
     report.clean = checkpoint.is_some_and(|checkpoint| checkpoint.clean && checkpoint.position == end);
-    index.apply(delta, &mut live, Checkpoint { position: end, epoch, clean: false })?;
     let next_segment = files.last().map_or(BEGINNING.segment, |file| file.number + 1);
     Ok(Opened { index, live, segments, end, next_segment, epoch, report })
+}
+
+/// What a replay found.
+#[derive(Debug)]
+pub(crate) struct Replayed {
+    /// The end of the journal; the index has a checkpoint there.
+    pub end: Position,
+    pub live: LiveBytes,
+    /// Bytes of frames read.
+    pub bytes: u64,
+    /// The ends of the segments read, the last of which may be torn.
+    pub ends: Vec<SegmentEnd>,
+}
+
+/// Brings an index from a position of the journal to its end.
+pub(crate) fn replay(
+    index: &Index,
+    live: LiveBytes,
+    files: &[SegmentFile],
+    start: Position,
+    epoch: u64,
+    batch_bytes: u64,
+) -> Result<Replayed, StoreError> {
+    let mut replay = Replay { index, live, delta: Delta::new(true), epoch, bytes: 0, batch_bytes };
+    let (mut end, mut bytes, mut ends) = (start, 0, Vec::new());
+    for (at, file) in files.iter().enumerate().filter(|(_, file)| file.number >= start.segment) {
+        let from = if file.number == start.segment { start.offset } else { SEGMENT_HEADER_BYTES };
+        let found = replay.segment(file, end, at + 1 == files.len())?;
+        end = found.position;
+        bytes += u64::from(end.offset.saturating_sub(from));
+        ends.push(found);
+    }
+    replay.flush(end)?;
+    Ok(Replayed { end, live: replay.live, bytes, ends })
 }
 
 struct Replay<'a> {
@@ -139,11 +166,6 @@ impl Replay<'_> {
         let delta = std::mem::replace(&mut self.delta, Delta::new(true));
         self.bytes = 0;
         self.index.apply(delta, &mut self.live, Checkpoint { position, epoch: self.epoch, clean: false })
-    }
-
-    fn bytes_since(&self, start: Position, file: &SegmentFile, found: SegmentEnd) -> u64 {
-        let from = if file.number == start.segment { start.offset } else { SEGMENT_HEADER_BYTES };
-        u64::from(found.position.offset.saturating_sub(from))
     }
 }
 

@@ -67,6 +67,9 @@ pub fn state(attempts: u32) -> Arc<EntryState> {
     })
 }
 
+/// Queue, seq, delivery-count, acquired-count, state and content of a message.
+pub type Summary = (u32, u64, u32, u32, Option<EntryState>, Vec<u8>);
+
 /// A store, its events, and everything it recovered.
 pub struct Opened {
     pub store: JournalStore,
@@ -138,7 +141,7 @@ impl Opened {
     }
 
     /// Everything about what was recovered but where it lies.
-    pub fn summary(&self) -> Vec<(u32, u64, u32, u32, Option<EntryState>, Vec<u8>)> {
+    pub fn summary(&self) -> Vec<Summary> {
         let entries = self.entries.iter().zip(self.contents());
         entries
             .map(|(entry, (queue, seq, content))| {

@@ -2,3 +2,7 @@
 
 mod basics;
 mod common;
+mod faults;
+mod model;
+mod rebuild;
+mod tails;

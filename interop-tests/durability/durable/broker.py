@@ -1,5 +1,6 @@
 """The broker under test as a process: start, wait until it listens, kill, stop, check its directory."""
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -26,9 +27,15 @@ def find_binary():
 
 
 def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """A port that nobody has now, outside the range from which outgoing connections get theirs."""
+    while True:
+        port = random.randrange(12_000, 30_000)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 class Broker:
@@ -74,6 +81,20 @@ class Broker:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+
+    def freeze(self, limit_s=10):
+        """SIGSTOP, and every thread has come to rest: a system call under way has returned."""
+        self.process.send_signal(signal.SIGSTOP)
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            states = [path.read_text().rsplit(")", 1)[1].split()[0] for path in Path(f"/proc/{self.process.pid}/task").glob("*/stat")]
+            if all(state in "TZX" for state in states):
+                return
+            time.sleep(0.0005)
+        raise BrokerFailed(f"not stopped {limit_s} s after SIGSTOP")
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
 
     def terminate(self):
         """SIGTERM; `stopped` sees that it ends well."""

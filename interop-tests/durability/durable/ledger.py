@@ -6,10 +6,12 @@ the last one the broker confirmed. While the broker lives, the last of the trail
 crash any state of the trail may be what was on the disk, and nothing else. What the rules allow:
 
 - sent: N, Q. Acknowledged: N is no longer possible.
+- `x-opt-acquired-count` is at least the number of confirmed answers that gave the message back.
 - a delivery says which state it is; it must be one that is possible.
 - accepted -> G; released -> the same; failed -> Q with count + 1, at the attempt limit D with that count;
   rejected -> D with count + 1. Sent: appended to the trail. Confirmed (settled reply on a second-mode
-  link): everything before it is struck out. Answers on a first-mode link are never confirmed.
+  link): everything before it is struck out, but for released, which promises nothing. Answers on a
+  first-mode link are never confirmed.
 - the broker is killed: the possible states are those of the trail. Unsettled deliveries count nothing.
 - the client drops a connection while the broker lives: what was sent on it may or may not have been read,
   so both stay possible; and for every consuming link lost, one message of its queue (the oldest there,
@@ -38,13 +40,14 @@ KINDS = {
 class Entry:
     """One message. `trail` is a list of (token, set of states)."""
 
-    __slots__ = ("id", "queue", "producer", "trail", "acked", "holder", "base", "seen", "crc", "pending", "tokens")
+    __slots__ = ("id", "queue", "producer", "trail", "acked", "holder", "base", "seen", "crc", "pending", "tokens", "acquired", "acquired_least")
 
     def __init__(self, message_id, queue, producer, crc):
         self.id, self.queue, self.producer, self.crc = message_id, queue, producer, crc
         self.trail = [(0, {NOWHERE}), (1, {("Q", 0)})]
         self.acked, self.holder, self.base, self.seen = False, None, None, False
         self.pending, self.tokens = None, 1
+        self.acquired = self.acquired_least = 0
 
     @property
     def now(self):
@@ -76,6 +79,8 @@ class Ledger:
         self.violations, self.next_id = [], 1
         self.totals = dict.fromkeys(("sent", "acked", "refused", "delivered", "settled", "confirmed", "found"), 0)
         self.order = {}
+        # While set, answers are noted and promise nothing (see image.py).
+        self.deaf = False
         self.start = time.monotonic()
 
     def note(self, message_id, text):
@@ -104,6 +109,9 @@ class Ledger:
 
     def acked(self, entry):
         """The broker said accepted: it must never be nowhere again."""
+        if self.deaf:
+            self.note(entry.id, "acked after the cut")
+            return
         self.totals["acked"] += 1
         entry.acked = True
         self.note(entry.id, "acked")
@@ -140,6 +148,9 @@ class Ledger:
         entry.trail[-1] = (entry.trail[-1][0], {state})
         if not entry.seen and not dead:
             self._in_order(entry, link)
+        if message.acquired_count < entry.acquired_least:
+            self.violation("count", entry.id, f"acquired-count {message.acquired_count}, at least {entry.acquired_least} was confirmed")
+        entry.acquired = message.acquired_count
         entry.seen = True
         entry.holder, entry.base, entry.pending = link, state, None
         return entry
@@ -195,10 +206,18 @@ class Ledger:
         entry.holder = None
         return entry.tokens
 
-    def confirmed(self, entry, token):
-        """The broker's settled reply: everything before that answer is past."""
+    def confirmed(self, entry, token, outcome):
+        """The broker's settled reply: everything before that answer is past, and it was given back once more."""
+        if self.deaf:
+            self.note(entry.id, f"confirmed {token} after the cut")
+            return
         self.totals["confirmed"] += 1
-        self.note(entry.id, f"confirmed {token}")
+        self.note(entry.id, f"confirmed {token} {outcome}")
+        if outcome in ("released", "failed"):
+            entry.acquired_least += 1
+        if outcome == "released":
+            # No promise about the message itself, which its publisher may not have had an answer for.
+            return
         self._strike(entry, token)
         # An older answer's confirmation may come after, on another connection.
         if entry.now == {GONE} and len(entry.trail) == 1 and entry.acked and entry.id in self.entries:
@@ -239,6 +258,7 @@ class Ledger:
             entry.trail = [(0, states)]
             entry.tokens = 1
             entry.holder = entry.pending = None
+        self.deaf = False
         for queue in self.queues.values():
             queue.disturbed = False
             queue.waiting = sum(1 for entry in queue.entries.values() if any(place == "Q" for place, _ in entry.now))

@@ -1,7 +1,8 @@
 """scripts/power-cut: the file system loses everything unflushed, under load, and promises still hold.
 
-The data directory is on an ext4 image that is shut down at a random moment. Half of the cycles let the
-broker live on for a moment with a disk that fails: it must not claim anything any more.
+The data directory is on an ext4 image that is shut down at a random moment: half of the cycles while the
+broker runs; the others while it is stopped, after which it mostly may go on for a moment with a disk that
+fails, and must not claim anything any more.
 """
 import sys
 import time
@@ -27,15 +28,30 @@ def cycle(scenario):
     if not scenario.clean():
         return
     load = run_load(scenario, rng.uniform(0.1, 2.0), quiet=True)
-    scenario.ledger.mark("power cut")
-    scenario.image.shut_down()
-    if rng.random() < 0.5:
-        until = time.monotonic() + rng.uniform(0, 0.3)
-        while time.monotonic() < until and load.loop.connections:
-            load.step()
+    cut(scenario, load)
     broker.kill()
     load.crashed()
     scenario.image.remount()
+
+
+def cut(scenario, load):
+    """In the middle of whatever is being written, or between two system calls with an aftermath."""
+    rng, ledger = scenario.rng, scenario.ledger
+    if rng.random() < 0.5:
+        for _ in range(3):
+            load.loop.turn(0)
+        ledger.mark("power cut")
+        ledger.deaf = True
+        scenario.image.shut_down()
+        return
+    scenario.broker.freeze()
+    ledger.mark("power cut while stopped")
+    scenario.image.shut_down()
+    if rng.random() < 0.7:
+        scenario.broker.thaw()
+        until = time.monotonic() + rng.uniform(0, 0.3)
+        while time.monotonic() < until and load.loop.connections:
+            load.step()
 
 
 def main():

@@ -65,11 +65,11 @@ class Scenario:
         self.cleanups = []
         self.fresh(data)
 
-    def fresh(self, data=None):
+    def fresh(self, data=None, more_config=""):
         """A new data directory with a ledger of its own; totals go on."""
         before = getattr(self, "ledger", None)
         self.data = Path(data) if data else self.work / f"data-{self.cycle}"
-        self.broker = Broker(find_binary(), self.data, self.work, CONFIG)
+        self.broker = Broker(find_binary(), self.data, self.work, CONFIG + more_config)
         self.ledger = Ledger(self.work / f"ledger-{self.cycle}.txt", QUEUES)
         if before is not None:
             before.file.close()
@@ -132,8 +132,10 @@ class Scenario:
         if self.failed:
             self.explain(why)
         print(f"  {self.totals()}; {self.broker.starts} starts, slowest {self.broker.slowest_s * 1000:.0f} ms; {took_s:.0f} s")
-        for kind in ("lost", "returned", "count", "place"):
-            print(f"  {KINDS[kind]}: {self.ledger.count(kind)}")
+        for number, (kind, words) in enumerate(KINDS.items()):
+            count = self.ledger.count(kind)
+            if number < 4 or count:
+                print(f"  {words}: {count}")
         print(f"{self.name}: {self.passed} passed, {self.failed} failed", flush=True)
         return self.end(self.failed)
 

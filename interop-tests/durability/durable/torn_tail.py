@@ -5,10 +5,13 @@ whose answers nobody hears, so all of it is as good as unacknowledged. Then kill
 
 - `cut`, `zeros`, `garbage`, `flip-last`: the tail behind the noted end is damaged as a torn write may do;
   the broker must come up with everything acknowledged;
+- `index-gone`, `index-garbled`: the sled directory is removed, or blocks of its files are overwritten; the
+  journal alone must do;
 - `flip-acked`: one bit of an acknowledged frame, with whole frames behind it. The broker must refuse to
   start and say why, or still have everything; starting without some of it is the one thing forbidden.
 """
 import random
+import shutil
 import sys
 
 from . import amqp
@@ -16,15 +19,23 @@ from .broker import BrokerFailed
 from .kill_cycles import run_load
 from .load import Load
 from .scenario import Failed, QUEUES, Scenario, arguments
-from .segments import flip, overwrite, segments
+from .segments import SEGMENT_HEADER, flip, overwrite, segments
 
-KINDS = ("cut", "flip-acked", "garbage", "zeros", "flip-acked", "flip-last")
+KINDS = ("cut", "flip-acked", "garbage", "index-gone", "zeros", "flip-acked", "flip-last", "index-garbled")
+TAIL = ("cut", "garbage", "zeros", "flip-last")
 UNHEARD = 300
+# A checkpoint behind the tail would prove that it was whole: no torn write looks like that.
+NO_CHECKPOINT = """
+[store]
+checkpoint-interval = "10m"
+"""
 
 
-def acknowledged(scenario):
+def acknowledged(scenario, kind):
     """A load that ends with every message answered and every answer confirmed."""
-    load = run_load(scenario, scenario.rng.uniform(0.1, 0.6), quiet=True)
+    # Long enough for a checkpoint where there is to be one.
+    until_s = scenario.rng.uniform(0.1, 0.6) if kind in TAIL else scenario.rng.uniform(0.3, 2.0)
+    load = run_load(scenario, until_s, quiet=True)
     answered = lambda: all(not c.unsettled and not c.confirming for c in load.loop.connections)
     if not load.loop.run(answered, 20):
         raise Failed("not every message was answered within 20 s")
@@ -73,23 +84,44 @@ def flip_acked(rng, found, noted):
     return f"flip-acked at {at} of {path.name}, frame {start}..{end}"
 
 
+def damage_index(rng, kind, directory):
+    """Takes the index away, or writes noise into its files."""
+    if kind == "index-gone":
+        shutil.rmtree(directory, ignore_errors=True)
+        return kind
+    files = [path for path in sorted(directory.rglob("*")) if path.is_file() and path.stat().st_size > 0]
+    for path in files:
+        for _ in range(4):
+            overwrite(path, rng.randrange(path.stat().st_size), rng.randbytes(rng.choice((1, 64, 4096))))
+    return f"{kind}: {', '.join(path.name for path in files)}"
+
+
+def damage(scenario, kind, noted):
+    """Does what the kind says to the stopped directory; what exactly it was."""
+    if kind.startswith("index"):
+        return damage_index(scenario.rng, kind, scenario.data / "index")
+    found = segments(scenario.data)
+    if kind == "flip-acked":
+        return flip_acked(scenario.rng, found, noted)
+    last = found[-1]
+    floor = noted[1] if last.number == noted[0] else SEGMENT_HEADER
+    if last.end <= floor:
+        raise Failed("the second lot of messages is not in the last segment")
+    return damage_tail(scenario.rng, kind, last, floor)
+
+
 def cycle(scenario):
     """Each cycle has a directory of its own: a damaged one is not used again."""
-    rng, kind = scenario.rng, KINDS[scenario.cycle % len(KINDS)]
-    scenario.fresh()
+    kind = KINDS[scenario.cycle % len(KINDS)]
+    scenario.fresh(None, NO_CHECKPOINT if kind in TAIL else "")
     scenario.broker.start()
-    acknowledged(scenario)
+    acknowledged(scenario, kind)
     before = segments(scenario.data)
     if not before:
         raise Failed(f"no journal frames found in {scenario.data}/journal: has the layout changed?")
     noted = (before[-1].number, before[-1].end)
     unheard(scenario)
-    found = segments(scenario.data)
-    last = found[-1]
-    floor = noted[1] if last.number == noted[0] else 64
-    if kind != "flip-acked" and last.end <= floor:
-        raise Failed("the second lot of messages is not in the last segment")
-    what = flip_acked(rng, found, noted) if kind == "flip-acked" else damage_tail(rng, kind, last, floor)
+    what = damage(scenario, kind, noted)
     scenario.ledger.mark(what)
     judge(scenario, kind, what)
 
@@ -113,4 +145,4 @@ def judge(scenario, kind, what):
 
 
 def main():
-    sys.exit(Scenario("torn-tail", arguments(__doc__, 12)).run(cycle))
+    sys.exit(Scenario("torn-tail", arguments(__doc__, 16)).run(cycle))

@@ -12,8 +12,9 @@ use serde_amqp::primitives::Symbol;
 use super::{
     DecodeError, DeliveryState, code,
     code::descriptor,
+    encode_value::encode_fields,
     read::{Descriptor, Field, FieldReader, described},
-    value::{decode_fields_lenient, encode_fields},
+    value::decode_fields_lenient,
     write::{self, ListWriter},
 };
 
@@ -44,6 +45,10 @@ fn decode_nested(bytes: &[u8], outermost: bool) -> Result<DeliveryState, DecodeE
     ) {
         return Ok(DeliveryState::Unknown(descriptor.to_string().into()));
     }
+    // 4.5.8: its outcome "provides outcome", which a transactional-state does not: no recursion.
+    if known == descriptor::TRANSACTIONAL_STATE && !outermost {
+        return Ok(DeliveryState::Unknown("amqp:transactional-state:list".into()));
+    }
     let (mut fields, _) = FieldReader::open("delivery-state", rest)?;
     Ok(match known {
         descriptor::RECEIVED => DeliveryState::Received(
@@ -68,12 +73,10 @@ fn decode_nested(bytes: &[u8], outermost: bool) -> Result<DeliveryState, DecodeE
         }
         _ => {
             let txn_id = fields.mandatory("transactional-state.txn-id")?.binary()?.to_vec();
-            let outcome = match fields.next("transactional-state.outcome")? {
-                // 4.5.8: its outcome "provides outcome", which a transactional-state does not: no recursion.
-                Some(field) if outermost => Some(decode_nested(field.raw, false)?),
-                Some(_) => Some(DeliveryState::Unknown("transactional-state in another".into())),
-                None => None,
-            };
+            let outcome = fields
+                .next("transactional-state.outcome")?
+                .map(|field| decode_nested(field.raw, false))
+                .transpose()?;
             DeliveryState::Transactional(Box::new((txn_id, outcome)))
         }
     })

@@ -7,8 +7,9 @@ use fe2o3_amqp_types::definitions::Fields;
 use super::{
     DecodeError,
     code::descriptor,
+    encode_value::encode_fields,
     read::FieldReader,
-    value::{decode_fields, encode_fields},
+    value::decode_fields,
     write::{self, ListWriter},
 };
 

@@ -11,6 +11,7 @@ pub mod write;
 mod attach;
 mod delivery_state;
 mod disposition;
+mod encode_value;
 mod error;
 mod flow;
 mod frame;
@@ -28,6 +29,7 @@ use fe2o3_amqp_types::definitions::Error;
 pub use attach::{AttachFrame, encode_attach};
 pub use delivery_state::{condition_name, decode_state, encode_error, encode_state, error_condition};
 pub use disposition::{Disposition, encode_disposition};
+pub use encode_value::{encode_fields, encode_value};
 pub use error::DecodeError;
 pub use flow::{Flow, encode_flow};
 pub use frame::{FrameHeader, FrameKind, Parsed, frame_end, frame_start, parse_frame};
@@ -38,7 +40,7 @@ pub use sasl::{SaslFrame, decode_sasl, encode_sasl};
 pub use terminus::{encode_source, encode_target};
 pub use transfer::{Transfer, encode_transfer};
 pub use validate::validate;
-pub use value::{decode_fields, decode_value, encode_fields, encode_value};
+pub use value::{decode_fields, decode_value};
 pub use wire_state::{from_wire, from_wire_outcome, to_wire, to_wire_outcome};
 
 /// A delivery state (part 3.4, 4.5.8), small enough to pass by value.
@@ -61,3 +63,6 @@ pub enum DeliveryState {
     /// Something else: its descriptor in words.
     Unknown(Box<str>),
 }
+
+#[cfg(test)]
+mod tests;

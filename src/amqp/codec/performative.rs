@@ -15,11 +15,12 @@ use super::{
     code::descriptor,
     delivery_state::{encode_error, lenient_error},
     disposition::decode_disposition,
+    encode_value::encode_fields,
     flow::decode_flow,
     read::{Descriptor, FieldReader, described},
     transfer::decode_transfer,
     validate::validate,
-    value::{decode_fields, encode_fields},
+    value::decode_fields,
     write::{self, ListWriter},
 };
 

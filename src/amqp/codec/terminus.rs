@@ -5,8 +5,7 @@
 use fe2o3_amqp_types::{
     definitions::{AmqpError, Fields},
     messaging::{
-        DistributionMode, FilterSet, Outcome, Source, Target, TargetArchetype, TerminusDurability,
-        TerminusExpiryPolicy,
+        DistributionMode, Outcome, Source, Target, TargetArchetype, TerminusDurability, TerminusExpiryPolicy,
     },
     transaction::{Coordinator, TxnCapability},
 };
@@ -21,9 +20,10 @@ use super::{
     attach::{Refusal, capabilities, out_of_range},
     code::descriptor,
     delivery_state::{decode_state, encode_state},
+    encode_value::encode_fields,
     performative::{symbol_array, write_fields, write_symbols},
     read::{Descriptor, Field, FieldReader, described},
-    value::{decode_fields, encode_fields},
+    value::decode_fields,
     wire_state::{from_wire_outcome, to_wire_outcome},
     write::{self, ListWriter},
 };
@@ -83,9 +83,7 @@ pub(super) fn decode_source(attach: &mut FieldReader<'_>, refuse: &mut Refusal) 
                 }
             },
         ),
-        filter: refuse
-            .field(fields, "source.filter", |field| decode_fields(field.name, field.raw))
-            .map(FilterSet::from),
+        filter: refuse.field(fields, "source.filter", |field| decode_fields(field.name, field.raw)),
         default_outcome: default_outcome(fields, refuse),
         outcomes: outcomes(fields, refuse),
         capabilities: capabilities(refuse, fields, "source.capabilities"),
@@ -169,10 +167,9 @@ fn expiry_policy(
 /// The properties asked for of a dynamic node (3.5.9); a lifetime-policy among them must be a known one.
 fn node_properties(fields: &mut FieldReader<'_>, refuse: &mut Refusal, name: &'static str) -> Option<Fields> {
     let mut properties = refuse.field(fields, name, |field| decode_fields(name, field.raw))?;
-    let policy = properties.get("lifetime-policy")?.clone();
-    let known = match &policy {
-        Value::Null => true,
-        Value::Described(described) => match &described.descriptor {
+    let known = match properties.get("lifetime-policy") {
+        None | Some(Value::Null) => true,
+        Some(Value::Described(described)) => match &described.descriptor {
             ValueDescriptor::Code(code) => u8::try_from(*code).ok(),
             ValueDescriptor::Name(name) => descriptor::by_name(name.as_str().as_bytes()),
         }

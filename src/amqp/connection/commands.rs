@@ -131,6 +131,10 @@ impl Connection {
     pub fn handle_timeout(&mut self, now: Millis) {
         self.now = self.now.max(now);
         if self.phase.is_over() {
+            if self.idle.due(now) == Due::CloseUnanswered {
+                // The peer does not read the last of it.
+                self.out.discard();
+            }
             return;
         }
         match self.idle.due(now) {
@@ -153,10 +157,10 @@ impl Connection {
                     _ => self.finish(false, false, Some(error.to_wire())),
                 }
             }
-            Due::CloseUnanswered => match self.phase {
-                Phase::Discarding { told: true } => self.phase = Phase::Over,
-                _ => self.finish(true, false, None),
-            },
+            Due::CloseUnanswered => {
+                self.out.discard();
+                self.finish(true, false, None);
+            }
         }
         self.trim();
     }

@@ -5,7 +5,7 @@
 //! client begins ANONYMOUS and PLAIN.
 
 use fe2o3_amqp_types::{
-    definitions::Error,
+    definitions::{AmqpError, Error},
     performatives::{ChannelMax, MaxFrameSize, Open},
 };
 use serde_amqp::primitives::{Array, Symbol};
@@ -99,12 +99,12 @@ impl Connection {
         let Some(header) = input.first_chunk::<8>() else {
             let begins = [AMQP_HEADER, SASL_HEADER].iter().any(|header| header.starts_with(input));
             if !begins {
-                self.refuse_header();
+                self.refuse_header(input);
             }
             return 0;
         };
         match (&self.side, *header) {
-            (Side::Server, SASL_HEADER) if !secured => {
+            (Side::Server, SASL_HEADER) if !secured && !self.config.mechanisms.is_empty() => {
                 self.out.raw().extend_from_slice(&SASL_HEADER);
                 let mechanisms = self.config.mechanisms.clone();
                 self.write_sasl(&SaslFrame::Mechanisms(mechanisms));
@@ -120,7 +120,7 @@ impl Connection {
                 self.phase = Phase::Sasl(SaslStep::Mechanisms);
             }
             _ => {
-                self.refuse_header();
+                self.refuse_header(header);
                 return 0;
             }
         }
@@ -129,11 +129,13 @@ impl Connection {
 
     /// 2.2: "if it does not support the protocol, it MUST send a protocol header that it supports and then close
     /// the socket". A client just closes.
-    fn refuse_header(&mut self) {
+    fn refuse_header(&mut self, got: &[u8]) {
+        let supported = if self.config.mechanisms.is_empty() { AMQP_HEADER } else { SASL_HEADER };
         if matches!(self.side, Side::Server) {
-            self.out.raw().extend_from_slice(&SASL_HEADER);
+            self.out.raw().extend_from_slice(&supported);
         }
-        self.finish(false, false, None);
+        let words = format!("protocol header {}, not supported here", got.escape_ascii());
+        self.finish(false, false, Some(Error::new(AmqpError::NotImplemented, words, None)));
     }
 
     fn write_sasl(&mut self, frame: &SaslFrame) {
@@ -163,11 +165,8 @@ impl Connection {
             }
             (SaslStep::Outcome, SaslFrame::Outcome { .. }) => {
                 // 5.3.3.6: any other code: authentication failed; who gave it says why in its log.
-                let error = Error::new(
-                    fe2o3_amqp_types::definitions::AmqpError::UnauthorizedAccess,
-                    "sasl authentication failed".to_owned(),
-                    None,
-                );
+                let error =
+                    Error::new(AmqpError::UnauthorizedAccess, "sasl authentication failed".to_owned(), None);
                 self.finish(false, true, Some(error));
             }
             // 5.3.2: anything else is out of order; there is no frame to say so with.
@@ -183,7 +182,7 @@ impl Connection {
         };
         if !offered.iter().any(|name| name == mechanism) {
             let error = Error::new(
-                fe2o3_amqp_types::definitions::AmqpError::NotImplemented,
+                AmqpError::NotImplemented,
                 format!("the server offers {offered:?}, expected {mechanism} among them"),
                 None,
             );

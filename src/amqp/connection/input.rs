@@ -31,6 +31,12 @@ impl Connection {
         if !self.stash.is_empty() {
             self.stash.extend_from_slice(input);
             self.replay();
+            // The beginning of a frame may go back to the caller, so that later input need not be copied.
+            let rest = self.stash.len();
+            if rest <= input.len() && !self.phase.is_deciding() {
+                self.stash = Vec::new();
+                return input.len() - rest;
+            }
             return input.len();
         }
         let used = self.process(input);
@@ -79,6 +85,7 @@ impl Connection {
             if step == 0 && !self.phase.is_over() {
                 return used;
             }
+            self.check_unread();
             used += step;
         }
         used
@@ -240,8 +247,7 @@ impl Connection {
 
     fn on_close(&mut self, close: Close) {
         match self.phase {
-            Phase::Discarding { told: true } => self.phase = Phase::Over,
-            Phase::Discarding { told: false } => self.finish(true, false, close.error),
+            Phase::Discarding { .. } => self.finish(true, false, close.error),
             _ => {
                 self.end_all_sessions();
                 self.write_close(None);
@@ -250,13 +256,12 @@ impl Connection {
         }
     }
 
-    /// The peer closed the socket, or it failed.
+    /// The peer closed the socket, or it failed. Called again, what was left to write is given up.
     pub fn handle_eof(&mut self, now: Millis) {
         self.now = self.now.max(now);
         match self.phase {
-            Phase::Over => {}
-            Phase::Discarding { told: true } => self.phase = Phase::Over,
-            Phase::Discarding { told: false } => self.finish(true, false, None),
+            Phase::Over => self.out.discard(),
+            Phase::Discarding { .. } => self.finish(true, false, None),
             _ => {
                 self.end_all_sessions();
                 self.finish(false, true, None);
@@ -303,9 +308,14 @@ impl Connection {
 
     /// The connection is over: what is written goes out, nothing more is read.
     pub(super) fn finish(&mut self, clean: bool, by_peer: bool, error: Option<Error>) {
+        let told = matches!(self.phase, Phase::Discarding { told: true });
         self.phase = Phase::Over;
         self.stash = Vec::new();
         self.out.drop_held();
+        self.idle.closing(self.now);
+        if told {
+            return;
+        }
         self.events.push_back(Event::Closed { clean, by_peer, error: error.map(Box::new) });
     }
 }

@@ -208,7 +208,7 @@ impl Connection {
     /// When to call `handle_timeout` at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Millis> {
-        if self.phase.is_over() { None } else { self.idle.next() }
+        if self.is_finished() { None } else { self.idle.next() }
     }
 
     /// Nothing is left to write and the connection is closed: drop the socket.

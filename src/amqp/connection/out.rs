@@ -13,6 +13,9 @@ use crate::amqp::{
 /// Capacity kept while empty.
 const KEPT_BYTES: usize = 64 * 1024;
 
+/// Most bytes of answers kept for a peer that does not read.
+pub(crate) const MAX_UNREAD_BYTES: usize = 4 * 1024 * 1024;
+
 /// Output buffer.
 #[derive(Debug)]
 pub(crate) struct Out {
@@ -21,13 +24,15 @@ pub(crate) struct Out {
     written: usize,
     held: Vec<u8>,
     holding: bool,
+    /// Bytes of frames other than transfers among what waits to be written, at most.
+    control: usize,
     /// Largest frame the peer takes.
     pub max_frame: u32,
 }
 
 impl Out {
     pub fn new() -> Self {
-        Self { buf: Vec::new(), written: 0, held: Vec::new(), holding: true, max_frame: u32::MAX }
+        Self { buf: Vec::new(), written: 0, held: Vec::new(), holding: true, control: 0, max_frame: u32::MAX }
     }
 
     /// What is to be written.
@@ -46,7 +51,24 @@ impl Out {
             self.buf.clear();
             self.written = 0;
             self.buf.shrink_to(KEPT_BYTES);
+        } else if self.written > KEPT_BYTES && self.written > self.buf.len() / 2 {
+            // A peer that reads slowly but steadily: what it has read must not pile up in front.
+            self.buf.drain(..self.written);
+            self.written = 0;
         }
+        self.control = self.control.min(self.buf.len() - self.written);
+    }
+
+    /// What is left will never be written.
+    pub fn discard(&mut self) {
+        self.buf = Vec::new();
+        self.written = 0;
+        self.control = 0;
+    }
+
+    /// The peer makes us answer and does not read the answers.
+    pub fn is_unread(&self) -> bool {
+        self.control > MAX_UNREAD_BYTES
     }
 
     /// Gives memory back while nothing happens.
@@ -87,11 +109,6 @@ impl Out {
         if self.holding {
             return None;
         }
-        // What was written stays in front of the rest until all is: move it out before more comes.
-        if self.written > high_water {
-            self.buf.drain(..self.written);
-            self.written = 0;
-        }
         let until = self.written.saturating_add(high_water);
         Some((&mut self.buf, until))
     }
@@ -113,6 +130,7 @@ impl Out {
             return Err(ProtocolError::FrameTooSmall { what, got, max });
         }
         frame_end(out, start);
+        self.control = self.control.saturating_add(got);
         Ok(())
     }
 

@@ -3,9 +3,10 @@
 //! Invariant: deliveries are encoded only up to the high-water mark, and no link takes more than a turn's worth
 //! while others wait. Costs the links that have something to send, not all there are.
 
-use super::{Connection, handshake::Phase, index::Place};
+use super::{Connection, handshake::Phase, index::Place, out::MAX_UNREAD_BYTES};
 use crate::{
     amqp::{
+        error::ProtocolError,
         link::{
             End,
             outgoing::{Pumped, Wire},
@@ -25,8 +26,16 @@ impl Connection {
             self.flush();
             self.pump();
             self.flush();
+            self.check_unread();
         }
         self.out.pending()
+    }
+
+    /// A peer that reads nothing of what it makes us say is not waited for.
+    pub(super) fn check_unread(&mut self) {
+        if self.out.is_unread() {
+            self.fail(&ProtocolError::Unread { max: MAX_UNREAD_BYTES });
+        }
     }
 
     /// Notes that a session has something to flush.
@@ -111,7 +120,10 @@ impl Connection {
     /// Encodes deliveries of one link; false where the output holds enough.
     fn turn(&mut self, place: Place, high_water: usize, turn_bytes: usize) -> bool {
         let max_frame = self.out.max_frame.min(MAX_FRAME_SIZE) as usize;
-        let Some((out, until)) = self.out.transfers(high_water) else { return false };
+        let Some((out, until)) = self.out.transfers(high_water) else {
+            self.ready.push_front(place);
+            return false;
+        };
         let session = self.sessions.get_mut(usize::from(place.channel)).and_then(Option::as_deref_mut);
         let Some(session) = session.filter(|it| !matches!(it.state, SessionState::EndSent { .. })) else {
             return true;

@@ -221,7 +221,7 @@ mod tests {
         assert!(c.willing());
         c.sent(500);
         assert!(!c.willing());
-        c.add_room(2, 499);
+        c.add_room(2, 500);
         assert!(c.willing());
     }
 }

@@ -143,7 +143,7 @@ impl JournalStore {
         let panicked = || StoreError::Failed("a thread of the store panicked".into());
         let committed = threads.committer.join().map_err(|_| panicked())?;
         let (reply, answer) = channel();
-        let closed = match self.events.send(Event::Close(reply)) {
+        let closed = match self.events.send(Event::Close { clean: committed.is_ok(), reply }) {
             Ok(()) => answer.recv().map_err(|_| panicked())?,
             Err(_) => Err(panicked()),
         };

@@ -170,7 +170,11 @@ fn next_frame(
     if read_up_to(input, payload)? < padded {
         return Ok(None);
     }
-    payload.truncate(frame.length as usize);
+    let length = frame.length as usize;
+    if payload.get(length..).is_some_and(|padding| padding.iter().any(|byte| *byte != 0)) {
+        return Ok(None);
+    }
+    payload.truncate(length);
     Ok(frame.matches(segment.salt, &head, payload).then_some(frame))
 }
 

@@ -8,9 +8,9 @@ use fe2o3_amqp_types::definitions::Fields;
 use super::section_value;
 use crate::amqp::codec::{
     DecodeError, code,
+    encode_value::encode_value,
     read::{Field, split_value},
     validate::validate,
-    value::encode_value,
     write,
 };
 
@@ -97,9 +97,12 @@ pub fn encode_map_section<'p>(
     encode_map(pairs, out);
 }
 
+/// An encoded key and its encoded value, as `broker::Annotations` keeps them.
+pub type EncodedPair = (Box<[u8]>, Box<[u8]>);
+
 /// Fields (of a `modified` state, say) as encoded pairs with canonical keys.
 #[must_use]
-pub fn annotation_pairs(fields: &Fields) -> Vec<(Box<[u8]>, Box<[u8]>)> {
+pub fn annotation_pairs(fields: &Fields) -> Vec<EncodedPair> {
     fields
         .iter()
         .map(|(key, value)| {

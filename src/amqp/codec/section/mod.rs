@@ -9,7 +9,9 @@ mod properties;
 
 use std::ops::Range;
 
-pub use annotations::{MapPairs, annotation_pairs, canonical_key, encode_map, encode_map_section, map_pairs};
+pub use annotations::{
+    EncodedPair, MapPairs, annotation_pairs, canonical_key, encode_map, encode_map_section, map_pairs,
+};
 pub use header::{Header, decode_header, encode_header};
 pub use properties::{
     PropertyField, absolute_expiry_time, property, property_display, property_str, property_to,

@@ -203,3 +203,77 @@ fn an_idle_connection_with_a_link_is_small() {
         + engine.events.capacity() * size_of::<Event>();
     assert!(total < 3 * 1_024, "{total}");
 }
+
+#[test]
+fn closed_is_told_once_whatever_comes_behind_an_error() {
+    let mut pair = Pair::open();
+    for _ in 0..3 {
+        pair.server.engine.handle_input(b"\x00\x00\x00\x04\x02\x00\x00\x00", pair.now);
+    }
+    pair.server.engine.handle_eof(pair.now);
+    pair.server.engine.close(None);
+    pair.server.collect();
+    assert_eq!(pair.server.events.iter().filter(|event| closed(event).is_some()).count(), 1);
+}
+
+#[test]
+fn input_kept_aside_is_given_back_once_it_can_be() {
+    let mut pair = Pair::new(config("client"), config("server"), ClientSasl::Bare);
+    pair.client.engine.begin();
+    pair.client.engine.out.release();
+    let mut bytes = pair.client.engine.output().to_vec();
+    bytes.extend_from_slice(b"\x00\x00");
+    let server = &mut pair.server.engine;
+    assert_eq!(server.handle_input(&bytes, pair.now), bytes.len());
+    server.open();
+    assert_eq!(
+        server.handle_input(b"\x00\x08", pair.now),
+        2,
+        "the rest is kept: it is older than this input"
+    );
+    assert_eq!(server.handle_input(b"\x02\x00\x00\x00\x00\x00\x00", pair.now), 4, "the new beginning is not");
+    assert!(server.stash.is_empty());
+}
+
+#[test]
+fn a_client_that_sends_ahead_of_the_applications_decision_without_end_is_closed() {
+    let mut pair = Pair::new(config("client"), config("server"), ClientSasl::Bare);
+    pair.auto = false;
+    pair.run();
+    for _ in 0..10 {
+        pair.server.engine.handle_input(&[0; 64 * 1024], pair.now);
+    }
+    pair.server.collect();
+    let limit = Some("amqp:resource-limit-exceeded".to_owned());
+    assert_eq!(pair.server.expect("closed", closed), (false, false, limit));
+}
+
+#[test]
+fn a_max_frame_size_below_512_is_refused() {
+    let mut server = Connection::server(config("server"), Millis(0));
+    let mut input = AMQP_HEADER.to_vec();
+    let mut client = Connection::client(config("client"), ClientSasl::Bare, Millis(0));
+    client.config.max_frame_size = 100;
+    client.out.discard();
+    client.write_open();
+    input.extend_from_slice(client.out.pending());
+    server.handle_input(&input, Millis(0));
+    let error = server.poll_event().as_ref().and_then(closed);
+    assert_eq!(error, Some((false, false, Some("amqp:invalid-field".to_owned()))));
+}
+
+#[test]
+fn a_frame_before_open_and_a_second_open_are_illegal() {
+    for opens in [0, 2] {
+        let mut server = Connection::server(config("server"), Millis(0));
+        let mut client = Connection::client(config("client"), ClientSasl::Bare, Millis(0));
+        client.out.discard();
+        (0..opens).for_each(|_| client.write_open());
+        client.out.release();
+        client.begin();
+        server.handle_input(&[&AMQP_HEADER, client.out.pending()].concat(), Millis(0));
+        server.open();
+        let error = std::iter::from_fn(|| server.poll_event()).find_map(|event| closed(&event));
+        assert_eq!(error, Some((false, false, Some("amqp:illegal-state".to_owned()))), "{opens} opens");
+    }
+}

@@ -339,3 +339,25 @@ proptest::proptest! {
         let _ = AttachFrame { attach: attach("x", Role::Sender), refuse: None };
     }
 }
+
+#[test]
+fn a_peer_that_makes_us_answer_and_never_reads_is_closed_and_given_up() {
+    let mut pair = Pair::open();
+    let session = pair.session();
+    pair.link(session, attach("q", Role::Sender));
+    let again = frame(0, |out| encode_attach(&Attach { handle: 1.into(), ..attach("r", Role::Sender) }, out));
+    let off = frame(0, |out| encode_detach(&Detach { handle: 1.into(), closed: true, error: None }, out));
+    let both = [again, off].concat();
+    for _ in 0..200_000 {
+        pair.server.engine.handle_input(&both, pair.now);
+        while pair.server.engine.poll_event().is_some_and(|event| !matches!(event, Event::Closed { .. })) {}
+        if pair.server.engine.phase.is_closing() {
+            break;
+        }
+    }
+    assert!(pair.server.engine.phase.is_closing(), "it answers for ever");
+    assert!(pair.server.engine.out.pending().len() < 5 * 1024 * 1024);
+    let until = pair.server.engine.poll_timeout().expect("it does not wait for ever");
+    pair.server.engine.handle_timeout(until);
+    assert!(pair.server.engine.is_finished());
+}
