@@ -5,7 +5,7 @@
 
 use fe2o3_amqp_types::definitions::Error;
 
-use super::{Connection, handshake::Phase, idle::Due};
+use super::{Connection, Side, handshake::Phase, idle::Due};
 use crate::{
     amqp::{
         Event, LinkId, Outgoing,
@@ -120,6 +120,8 @@ impl Connection {
         match self.phase {
             Phase::Over | Phase::Discarding { .. } => {}
             Phase::Header { secured: false } | Phase::Sasl(_) => self.finish(true, false, None),
+            // No AMQP header of ours has gone out: frames would be taken for one. A client sends its own first.
+            Phase::Header { secured: true } if matches!(self.side, Side::Server) => self.finish(true, false, None),
             Phase::Header { secured: true } | Phase::Open | Phase::Deciding | Phase::Running => {
                 self.shut(error);
                 self.phase = Phase::Discarding { told: false };
