@@ -63,6 +63,8 @@ pub struct Disk {
     excused: BTreeSet<Place>,
     /// Everything up to this segment was deleted.
     deleted_through: Option<u32>,
+    /// Messages that were refused.
+    pub refused_ids: BTreeSet<u64>,
     /// Batches that were refused, for the report of a run.
     pub refused: u64,
     /// Messages left out because they were settled before they were written.
@@ -116,8 +118,9 @@ impl Disk {
             if refused(&batch) {
                 self.refused += 1;
                 for record in &batch.records {
-                    if let Record::Put { queue, seq, .. } = record {
+                    if let Record::Put { queue, seq, message } = record {
                         self.excused.insert((*queue, *seq));
+                        self.refused_ids.insert(body::id_of(message.payload()));
                     }
                 }
                 reports.push((node, Command::CommitFailed { ticket }));

@@ -178,7 +178,7 @@ impl Model {
             must!(safe, 1, "durable message {id} was accepted before it was safe");
         }
         if !taken {
-            must!(!message.accepted || disk.refused > 0, 8, "message {id} was consumed and then refused");
+            must!(!message.accepted || disk.refused_ids.contains(&id), 8, "message {id} was consumed and then refused");
         }
     }
 
@@ -422,10 +422,11 @@ impl Model {
     }
 
     /// Everything was taken out: what was taken must have been given.
-    pub fn swept(&self, now: Millis) {
+    pub fn swept(&self, disk: &Disk, now: Millis) {
         for (id, message) in self.messages.iter().enumerate() {
             must!(message.answer.is_some() || message.unasked, 8, "message {id} was never answered");
-            let there = message.answer == Some(true) || (message.ever_handed && message.answer.is_none());
+            let unknown = message.answer.is_none() && !disk.refused_ids.contains(&(id as u64));
+            let there = message.answer == Some(true) || (message.ever_handed && unknown);
             let lost = there && !message.vanished && !message.accepted && !self.may_be_discarded(message, now);
             must!(!lost, 1, "message {id} is nowhere: {message:?}");
         }

@@ -146,6 +146,11 @@ impl Wire {
         self.client.ended && self.client.engine.is_finished() && self.up.next_due().is_none()
     }
 
+    /// The broker is done, and all it had to say has arrived: it closes its socket.
+    pub fn is_abandoned(&self) -> bool {
+        !self.client.ended && self.server.is_finished() && self.down.next_due().is_none()
+    }
+
     /// The connection is gone for the broker, in whatever way.
     pub fn leave(&mut self, now: Millis, house: &mut House) {
         self.server.handle_eof(now);

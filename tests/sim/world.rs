@@ -188,7 +188,7 @@ impl World {
             let counts = self.house.node(id).map(|node| node.counts()).unwrap_or_default();
             assert_eq!(counts, Default::default(), "rule 1 broken: {id:?} is not empty and alone");
         }
-        self.model.swept(self.now);
+        self.model.swept(&self.house.disk, self.now);
         let Self { report, now, model, house, .. } = self;
         Report {
             end_ms: now.0,
@@ -304,6 +304,10 @@ impl World {
             _ if wire.is_finished() => {
                 wire.leave(self.now, &mut self.house);
                 self.vacate(at);
+                true
+            }
+            _ if wire.is_abandoned() && self.stopping => {
+                self.cut(at);
                 true
             }
             _ => wire.timers(self.now, &mut self.house),
