@@ -5,7 +5,7 @@
 
 use fe2o3_amqp_types::definitions::Error;
 
-use super::{Connection, Side, handshake::Phase, idle::Due};
+use super::{Connection, handshake::Phase, idle::Due};
 use crate::{
     amqp::{
         Event, LinkId, Outgoing,
@@ -119,10 +119,9 @@ impl Connection {
     pub fn close(&mut self, error: Option<Error>) {
         match self.phase {
             Phase::Over | Phase::Discarding { .. } => {}
-            Phase::Header { secured: false } | Phase::Sasl(_) => self.finish(true, false, None),
-            // No AMQP header of ours has gone out: frames would be taken for one. A client sends its own first.
-            Phase::Header { secured: true } if matches!(self.side, Side::Server) => self.finish(true, false, None),
-            Phase::Header { secured: true } | Phase::Open | Phase::Deciding | Phase::Running => {
+            // Before both AMQP headers frames would be taken for one, and the peer's header for a frame.
+            Phase::Header { .. } | Phase::Sasl(_) => self.finish(true, false, None),
+            Phase::Open | Phase::Deciding | Phase::Running => {
                 self.shut(error);
                 self.phase = Phase::Discarding { told: false };
             }
