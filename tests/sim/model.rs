@@ -92,6 +92,8 @@ pub struct Model {
     paging: bool,
     /// Queues have more consumers than planned.
     pub crowded: bool,
+    /// The broker closes its connections: what clients say now may not be heard.
+    pub stopping: bool,
     /// Messages handed out, for the report of a run.
     pub deliveries: u64,
 }
@@ -114,6 +116,7 @@ impl Model {
             returned: BTreeSet::new(),
             paging,
             crowded: false,
+            stopping: false,
             deliveries: 0,
         }
     }
@@ -191,13 +194,13 @@ impl Model {
     pub fn handed(&mut self, id: u64, d: &Delivery, to: ConsumerId, place: Place, presettled: bool, now: Millis) {
         self.deliveries += 1;
         let stage = |place: Place, from: usize| u8::from(place.dead) + u8::from(place.queue != from);
-        let (paging, queues) = (self.paging, self.queues.clone());
+        let (paging, queues, heard) = (self.paging, self.queues.clone(), !self.stopping);
         let message = self.at(id);
         must!(!message.finished, 2, "message {id} came back though its acceptance was confirmed");
         must!(message.answer != Some(false), 8, "message {id} was handed out though it was refused");
         must!(!message.vanished, 2, "message {id} came from nowhere: it was in memory only when the broker died");
         must!(message.holder.is_none(), 4, "message {id} was handed out while link {:?} has it", message.holder);
-        match message.pending.take() {
+        match message.pending.take().filter(|_| heard) {
             Some(Answer::Accept) => panic!("rule 2 broken: message {id} came back after it was accepted"),
             Some(Answer::Fail) => message.low += 1,
             Some(Answer::Reject) => {
@@ -205,7 +208,7 @@ impl Model {
                 message.must_be_dead |= !message.place.dead;
             }
             Some(Answer::Release | Answer::NotHere) => {}
-            None => must!(!message.accepted || message.handed_to.is_none(), 2, "message {id} was sent settled and came back"),
+            None => must!(!message.accepted || message.handed_to.is_none() || !heard, 2, "message {id} was sent settled and came back"),
         }
         message.accepted = presettled;
         let (was, is) = (stage(message.place, message.queue), stage(place, message.queue));
@@ -240,7 +243,7 @@ impl Model {
         if first && is == 0 && !paging {
             self.in_order(id, queue, producer, priority, to);
         }
-        if is == 0 && queues[queue].strict && !self.crowded {
+        if is == 0 && queues[queue].strict && !self.crowded && heard {
             self.comes_back_first(id, d.seq, priority);
         }
     }

@@ -391,7 +391,7 @@ impl World {
         note!(self.now, "the broker stops");
         self.report.restarts += 1;
         self.house.set_full(false);
-        self.stopping = true;
+        (self.stopping, self.model.stopping) = (true, true);
         for wire in self.seats.iter_mut().filter_map(|seat| seat.wire.as_mut()) {
             wire.server.close(ConnectionError::ConnectionForced, "the broker stops");
         }
@@ -407,7 +407,7 @@ impl World {
         self.until("everything is on the disk", |world| world.house.is_idle());
         self.house.disk.crash(false, &mut self.rng);
         self.come_back(true);
-        self.stopping = false;
+        (self.stopping, self.model.stopping) = (false, false);
     }
 }
 
