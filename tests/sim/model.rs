@@ -194,13 +194,20 @@ impl Model {
     pub fn handed(&mut self, id: u64, d: &Delivery, to: ConsumerId, place: Place, presettled: bool, now: Millis) {
         self.deliveries += 1;
         let stage = |place: Place, from: usize| u8::from(place.dead) + u8::from(place.queue != from);
-        let (paging, queues, heard) = (self.paging, self.queues.clone(), !self.stopping);
+        let (paging, stopping, queues) = (self.paging, self.stopping, self.queues.clone());
         let message = self.at(id);
         must!(!message.finished, 2, "message {id} came back though its acceptance was confirmed");
         must!(message.answer != Some(false), 8, "message {id} was handed out though it was refused");
         must!(!message.vanished, 2, "message {id} came from nowhere: it was in memory only when the broker died");
+        if stopping {
+            // What its last holder said may not have been heard: the disk will tell.
+            (message.holder, message.pending, message.handed_to) = (None, None, Some(to.connection()));
+            message.ever_handed = true;
+            message.accepted |= presettled;
+            return;
+        }
         must!(message.holder.is_none(), 4, "message {id} was handed out while link {:?} has it", message.holder);
-        match message.pending.take().filter(|_| heard) {
+        match message.pending.take() {
             Some(Answer::Accept) => panic!("rule 2 broken: message {id} came back after it was accepted"),
             Some(Answer::Fail) => message.low += 1,
             Some(Answer::Reject) => {
@@ -208,7 +215,7 @@ impl Model {
                 message.must_be_dead |= !message.place.dead;
             }
             Some(Answer::Release | Answer::NotHere) => {}
-            None => must!(!message.accepted || message.handed_to.is_none() || !heard, 2, "message {id} was sent settled and came back"),
+            None => must!(!message.accepted || message.handed_to.is_none(), 2, "message {id} was sent settled and came back"),
         }
         message.accepted = presettled;
         let (was, is) = (stage(message.place, message.queue), stage(place, message.queue));
@@ -243,7 +250,7 @@ impl Model {
         if first && is == 0 && !paging {
             self.in_order(id, queue, producer, priority, to);
         }
-        if is == 0 && queues[queue].strict && !self.crowded && heard {
+        if is == 0 && queues[queue].strict && !self.crowded {
             self.comes_back_first(id, d.seq, priority);
         }
     }
@@ -276,7 +283,7 @@ impl Model {
 
     /// A consumer got a message.
     pub fn received(&mut self, got: &Got, link: u64, connection: ConnectionId, browse: bool, presettled: bool, now: Millis) {
-        let reason = got.dead_reason.clone();
+        let (reason, stopping) = (got.dead_reason.clone(), self.stopping);
         let expired = self.may_have_expired(&self.messages[got.id as usize], now);
         let most = self.queues[self.messages[got.id as usize].queue].policy.max_attempts;
         let message = self.at(got.id);
@@ -285,6 +292,10 @@ impl Model {
         must!((got.durable, got.priority) == (wanted.durable, wanted.priority), 8, "header of {id} changed: {got:?}");
         must!(got.ttl_ms <= wanted.ttl_ms.or(got.ttl_ms), 8, "time to live of {id} grew: {got:?}");
         if browse {
+            return;
+        }
+        if stopping {
+            message.holder = Some(link).filter(|_| !presettled);
             return;
         }
         must!(message.handed_to == Some(connection), 4, "message {id} arrived from nowhere");
@@ -308,9 +319,9 @@ impl Model {
 
     /// A consumer answers; gives what it must be told to have been counted when it is confirmed.
     pub fn settling(&mut self, id: u64, answer: Answer, link: u64) -> u32 {
-        let queues = self.queues.clone();
+        let (queues, stopping) = (self.queues.clone(), self.stopping);
         let message = self.at(id);
-        assert_eq!(message.holder.take(), Some(link), "the simulation's own bookkeeping of message {id}");
+        assert!(message.holder.take() == Some(link) || stopping, "the simulation's own bookkeeping of message {id}");
         message.pending = Some(answer);
         message.accepted = answer == Answer::Accept;
         match answer {
@@ -328,7 +339,7 @@ impl Model {
         let queue = &queues[message.queue];
         let mortal = message.wanted.ttl_ms.is_some() || queue.policy.max_ttl_ms.is_some();
         let back = answer == Answer::Release || (answer == Answer::Fail && floor < queue.policy.max_attempts);
-        if back && queue.strict && !mortal && message.place == (Place { queue: message.queue, dead: false }) {
+        if back && !stopping && queue.strict && !mortal && message.place == (Place { queue: message.queue, dead: false }) {
             self.returned.insert(id);
         }
         floor
@@ -336,6 +347,7 @@ impl Model {
 
     /// The broker confirmed a second-mode answer.
     pub fn confirmed(&mut self, id: u64, answer: Answer, floor: u32, disk: &Disk) {
+        let stopping = self.stopping;
         let message = self.at(id);
         let stored = disk.by_id.get(&id).and_then(|at| disk.stored.get(at).map(|stored| (at, stored)));
         match answer {
@@ -343,6 +355,8 @@ impl Model {
                 message.finished = true;
                 must!(stored.is_none(), 2, "acceptance of message {id} was confirmed, but it is still on the disk");
             }
+            // Failures that may not have been heard make this one's number uncertain.
+            Answer::Fail | Answer::Reject if stopping => {}
             Answer::Fail | Answer::Reject => {
                 message.low_safe = message.low_safe.max(floor);
                 if let Some((at, stored)) = stored {
