@@ -186,8 +186,10 @@ impl Model {
     }
 
     /// A node's turn begins.
-    pub fn turn(&mut self) {
+    pub fn turn(&mut self, disk: &Disk) {
         self.turn += 1;
+        // Refused meanwhile: that does not come back.
+        self.returned.retain(|id| !disk.refused_ids.contains(id));
     }
 
     /// A node hands a message to a consumer that takes it.
@@ -323,7 +325,7 @@ impl Model {
         let message = self.at(id);
         assert!(message.holder.take() == Some(link) || stopping, "the simulation's own bookkeeping of message {id}");
         message.pending = Some(answer);
-        message.accepted = answer == Answer::Accept;
+        message.accepted = answer == Answer::Accept || (stopping && message.accepted);
         match answer {
             Answer::Fail => message.high += 1,
             Answer::Reject => {

@@ -259,7 +259,7 @@ impl World {
 
     fn node_step(&mut self, id: QueueId) -> bool {
         let Some(effects) = self.house.turn(id, self.now, &mut self.rng) else { return false };
-        self.model.turn();
+        self.model.turn(&self.house.disk);
         for effect in effects {
             let to = connection_of(&effect);
             let wire = self.seats.iter_mut().filter_map(|seat| seat.wire.as_mut()).find(|wire| wire.id == to);
