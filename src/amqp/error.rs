@@ -76,6 +76,8 @@ pub(crate) enum ProtocolError {
     TransferLimit { handle: u32 },
     #[error("message of more than {max} bytes (max-message-size)")]
     MessageSize { handle: u32, max: u64 },
+    #[error("more than {max} deliveries that the sender has not settled")]
+    Unsettled { handle: u32, max: u32 },
     #[error("{what}")]
     InvalidTransfer { handle: u32, what: &'static str },
     #[error("resuming deliveries is not supported")]
@@ -115,6 +117,7 @@ impl ProtocolError {
             Self::ErrantTransfer { handle }
             | Self::TransferLimit { handle }
             | Self::MessageSize { handle, .. }
+            | Self::Unsettled { handle, .. }
             | Self::InvalidTransfer { handle, .. }
             | Self::Resume { handle }
             | Self::Stolen { handle } => Scope::Link(handle),
@@ -144,7 +147,7 @@ impl ProtocolError {
             | Self::ErrantTransfer { .. } => AmqpError::NotAllowed.into(),
             // 2.4.5: a peer whose idle time-out is exceeded "SHOULD try to gracefully close the connection
             // using a close frame with an error explaining why".
-            Self::Silent { .. } | Self::SentAhead { .. } | Self::Unread { .. } => {
+            Self::Silent { .. } | Self::SentAhead { .. } | Self::Unread { .. } | Self::Unsettled { .. } => {
                 AmqpError::ResourceLimitExceeded.into()
             }
             Self::FrameTooSmall { .. } => AmqpError::FrameSizeTooSmall.into(),

@@ -36,7 +36,8 @@ pub enum Event {
     Attach { session: SessionId, link: LinkId, attach: Box<Attach>, refuse: Option<Box<Error>> },
     /// The peer answered our `attach`.
     Attached { link: LinkId, attach: Box<Attach> },
-    /// The peer (receiver) gave credit on a link we send on: absolute, as in its flow (part 2.6.7).
+    /// The peer (receiver) gave credit on a link we send on: absolute, as in its flow (part 2.6.7). What it gave
+    /// before the link was accepted is told right after.
     Credit { link: LinkId, delivery_count: u32, credit: u32, drain: bool, echo: bool },
     /// The peer (sender) told of its state on a link we receive on.
     SenderFlow { link: LinkId, available: u32, drained: bool, echo: bool },
@@ -44,13 +45,15 @@ pub enum Event {
     Message(Incoming),
     /// The peer said something about deliveries we sent: `tokens` as given to `send`, in order.
     /// With `settled` the engine has forgotten them; without, answer with `settle_sent` some time.
-    /// `state` is `None` where it settled without one.
+    /// `state` is `None` where it settled without one. Without `settled`, each delivery is told of once as
+    /// `Received` and once with an outcome (but of transactional states each time).
     Disposition { link: LinkId, tokens: Vec<u64>, settled: bool, state: Option<DeliveryState> },
     /// The peer (sender) settled deliveries it sent us, which we had not settled; only told for links
     /// with rcv-settle-mode second.
     SenderSettled { link: LinkId, delivery_ids: Vec<u32> },
     /// The peer detached (already answered where it was its detach), or an error of its doing made the
-    /// engine detach the link. Unsettled deliveries sent on it: `unsettled` tokens, in order.
+    /// engine detach the link, or our `detach` was answered, or its session or the connection is over. Unsettled
+    /// deliveries sent on it, and those queued but not sent: `unsettled` tokens, in order. The last word on a link.
     Detached { link: LinkId, closed: bool, error: Option<Box<Error>>, unsettled: Vec<u64> },
     /// The session ended, and with it its links, for each of which a `Detached` came before.
     Ended { session: SessionId, error: Option<Box<Error>> },

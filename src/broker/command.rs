@@ -11,6 +11,8 @@ use super::{
 use crate::time::Millis;
 
 /// A command to a node. `dead_letter` in those that have it chooses the node's dead-letter tree.
+// The variants say what their fields are about; the fields are named for what they are.
+#[allow(missing_docs)]
 #[derive(Debug)]
 pub enum Command {
     /// A link may publish from now on; makes the node count it as a link, and tell it when to stop.

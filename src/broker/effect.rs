@@ -7,6 +7,8 @@ use std::sync::Arc;
 use super::{ConsumerId, EntryState, Location, Message, MoveIn, Outcome, ProducerId, QueueId, Seq};
 
 /// Something to do for the outside.
+// The variants say what their fields are about; the fields are named for what they are.
+#[allow(missing_docs)]
 #[derive(Debug)]
 pub enum Effect {
     /// Send these to the consumer, in order.

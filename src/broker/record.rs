@@ -11,6 +11,8 @@ use super::{EntryState, Message, QueueDefinition, QueueId, Seq, Ticket};
 use crate::time::Millis;
 
 /// One durable fact. Only durable messages make records.
+// The variants say what their fields are about; the fields are named for what they are.
+#[allow(missing_docs)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Record {
     /// A message is in the queue.

@@ -4,13 +4,15 @@
 //! compares two views that must be equal: the index brought to the journal's end, and an index made from
 //! the journal alone. Deliberately repairs nothing: starting the broker does what can be done.
 
+mod scratch;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashMap;
 
+use self::scratch::{Scratch, copy_dir};
 use super::StoreError;
 use super::block::IndexEntry;
 use super::index::{Index, LiveBytes, index_dir};
@@ -362,43 +364,4 @@ fn add_limited(report: &mut Report, texts: Vec<String>, advice: &str) {
     if more > 0 {
         report.add(Severity::Damage, format!("and {more} more of this kind"));
     }
-}
-
-/// A directory of our own, gone when we are.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self, StoreError> {
-        let base = std::env::temp_dir();
-        for number in 0..1000 {
-            let path = base.join(format!("verdict-check-{}-{number}", std::process::id()));
-            match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self(path)),
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(super::failed("create", &path, &error)),
-            }
-        }
-        Err(StoreError::Failed(format!("no room for a scratch directory in {}", base.display()).into()))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What stays behind is in the system's place for temporary files.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn copy_dir(from: &Path, to: &Path) -> Result<(), StoreError> {
-    let copy = || -> std::io::Result<()> {
-        fs::create_dir_all(to)?;
-        for entry in fs::read_dir(from)? {
-            let entry = entry?;
-            if entry.file_type()?.is_file() {
-                fs::copy(entry.path(), to.join(entry.file_name()))?;
-            }
-        }
-        Ok(())
-    };
-    copy().map_err(|error| super::failed("copy", from, &error))
 }

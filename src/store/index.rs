@@ -7,33 +7,25 @@
 //! through `remove`, never `Batch`; left-over `snap.*.generating` files are deleted before opening; never
 //! `flush_async`; no background flush; after an error the handle is dead.
 
+mod files;
+mod keys;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) use self::keys::Checkpoint;
+use self::keys::{block_key, decode_checkpoint, encode_checkpoint, meta_key, state_key, u32_be, u64_be};
 use super::StoreError;
 use super::block::{self, BLOCK_SEQS, IndexEntry};
 use super::delta::{Base, BlockDelta, Delta};
-use super::journal::layout::{FORMAT_VERSION, Position};
 use super::record;
 use crate::broker::{EntryState, QueueDefinition, QueueId, Seq};
 
 /// Bytes of a state kept in one value.
 const STATE_CHUNK_BYTES: usize = 48 * 1024;
 const POSITION_KEY: &[u8] = b"position";
-const POSITION_BYTES: usize = 33;
-
-/// How far the index knows the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Checkpoint {
-    /// Everything before this is in the index.
-    pub position: Position,
-    /// The epoch of the process that wrote it.
-    pub epoch: u64,
-    /// Whether it was the last thing before a clean stop.
-    pub clean: bool,
-}
 
 /// Bytes of live messages per segment.
 pub(crate) type LiveBytes = BTreeMap<u32, u64>;
@@ -61,7 +53,7 @@ impl Index {
     /// Opens or creates it in this directory.
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(|error| super::failed("create", dir, &error))?;
-        remove_unfinished_snapshots(dir)?;
+        files::remove_unfinished_snapshots(dir)?;
         let open = || -> Result<Self, sled::Error> {
             let db = sled::Config::new().path(dir).cache_capacity(cache_bytes).flush_every_ms(None).open()?;
             let blocks = db.open_tree("index")?;
@@ -396,72 +388,6 @@ fn account(live: &mut LiveBytes, before: Option<IndexEntry>, after: Option<Index
             live.remove(&entry.location.segment);
         }
     }
-}
-
-fn remove_unfinished_snapshots(dir: &Path) -> Result<(), StoreError> {
-    let entries = fs::read_dir(dir).map_err(|error| super::failed("read", dir, &error))?;
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            fs::remove_file(entry.path()).map_err(|error| super::failed("remove", &entry.path(), &error))?;
-        }
-    }
-    Ok(())
-}
-
-fn encode_checkpoint(checkpoint: &Checkpoint) -> [u8; POSITION_BYTES] {
-    let mut bytes = [0; POSITION_BYTES];
-    bytes[..4].copy_from_slice(&FORMAT_VERSION.to_be_bytes());
-    bytes[4..8].copy_from_slice(&checkpoint.position.segment.to_be_bytes());
-    bytes[8..12].copy_from_slice(&checkpoint.position.offset.to_be_bytes());
-    bytes[12..20].copy_from_slice(&checkpoint.position.sequence.to_be_bytes());
-    bytes[20..28].copy_from_slice(&checkpoint.epoch.to_be_bytes());
-    bytes[28] = u8::from(checkpoint.clean);
-    let crc = crc32fast::hash(&bytes[..29]);
-    bytes[29..].copy_from_slice(&crc.to_be_bytes());
-    bytes
-}
-
-fn decode_checkpoint(value: &[u8]) -> Option<Checkpoint> {
-    let bytes: &[u8; POSITION_BYTES] = value.try_into().ok()?;
-    if crc32fast::hash(&bytes[..29]) != u32_be(&bytes[29..]) || u32_be(bytes) != FORMAT_VERSION {
-        return None;
-    }
-    let position = Position {
-        segment: u32_be(&bytes[4..]),
-        offset: u32_be(&bytes[8..]),
-        sequence: u64_be(&bytes[12..]),
-    };
-    Some(Checkpoint { position, epoch: u64_be(&bytes[20..]), clean: bytes[28] == 1 })
-}
-
-fn block_key(queue: QueueId, number: u64) -> [u8; 12] {
-    let mut key = [0; 12];
-    key[..4].copy_from_slice(&queue.0.to_be_bytes());
-    key[4..].copy_from_slice(&number.to_be_bytes());
-    key
-}
-
-fn state_key(queue: QueueId, seq: Seq, chunk: u16) -> [u8; 14] {
-    let mut key = [0; 14];
-    key[..12].copy_from_slice(&block_key(queue, seq.0));
-    key[12..].copy_from_slice(&chunk.to_be_bytes());
-    key
-}
-
-fn meta_key(kind: u8, queue: QueueId) -> [u8; 5] {
-    let mut key = [kind; 5];
-    key[1..].copy_from_slice(&queue.0.to_be_bytes());
-    key
-}
-
-fn u32_be(bytes: &[u8]) -> u32 {
-    bytes.first_chunk().map_or(0, |chunk| u32::from_be_bytes(*chunk))
-}
-
-fn u64_be(bytes: &[u8]) -> u64 {
-    bytes.first_chunk().map_or(0, |chunk| u64::from_be_bytes(*chunk))
 }
 
 #[cfg(test)]

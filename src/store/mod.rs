@@ -84,7 +84,7 @@ pub enum StoreEvent {
     Full(bool),
     /// Segments up to this one are to be emptied: send every node `Command::Evacuate`.
     Evacuate {
-        /// The newest segment to be emptied.
+        /// The newest of them.
         segment: u32,
     },
     /// A write or fsync failed: nothing more will be committed. The process must stop.

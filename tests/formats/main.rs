@@ -37,13 +37,14 @@ fn definition() -> QueueDefinition {
 
 fn message(seq: u64) -> Message {
     Message {
+        from: 0,
         bytes: Arc::from(format!("message {seq}").as_bytes()),
         format: 0,
         durable: true,
         priority: (seq % 10) as u8,
-        first_acquirer: seq % 2 == 0,
+        first_acquirer: seq.is_multiple_of(2),
         delivery_count: seq as u32,
-        expires: (seq % 3 == 0).then_some(Millis(4_000_000_000_000 + seq)),
+        expires: seq.is_multiple_of(3).then_some(Millis(4_000_000_000_000 + seq)),
     }
 }
 
@@ -212,6 +213,6 @@ fn a_later_format_is_refused_with_both_versions_named() {
     let crc = crc32fast::hash(&bytes[..60]);
     bytes[60..64].copy_from_slice(&crc.to_le_bytes());
     std::fs::write(&path, bytes).unwrap();
-    let error = JournalStore::open(dir.path(), options(), Box::new(|_| {})).err().expect("refused");
+    let error = JournalStore::open(dir.path(), options(), Box::new(|_| {})).expect_err("refused");
     assert!(error.to_string().contains("format version 2, this verdict knows 1"), "{error}");
 }

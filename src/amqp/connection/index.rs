@@ -3,7 +3,7 @@
 //! Invariant: sorted by id, as ids only grow. A command that names the same link as the one before costs a
 //! comparison, any other a binary search.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::amqp::LinkId;
 
@@ -20,7 +20,8 @@ pub(crate) struct Place {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     places: Vec<(LinkId, Place)>,
-    last: Cell<usize>,
+    /// Only a guess; atomic so that a connection can be shared.
+    last: AtomicUsize,
 }
 
 impl Index {
@@ -36,13 +37,13 @@ impl Index {
     }
 
     pub fn get(&self, id: LinkId) -> Option<Place> {
-        if let Some(&(other, place)) = self.places.get(self.last.get())
+        if let Some(&(other, place)) = self.places.get(self.last.load(Relaxed))
             && other == id
         {
             return Some(place);
         }
         let at = self.places.binary_search_by_key(&id, |&(id, _)| id).ok()?;
-        self.last.set(at);
+        self.last.store(at, Relaxed);
         self.places.get(at).map(|&(_, place)| place)
     }
 }

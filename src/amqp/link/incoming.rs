@@ -6,11 +6,14 @@
 use std::collections::VecDeque;
 
 use super::credit::ReceiverCredit;
-use crate::amqp::{
-    Incoming, LinkId,
-    codec::{DeliveryState, Transfer},
-    error::ProtocolError,
-    serial::Serial,
+use crate::{
+    amqp::{
+        Incoming, LinkId,
+        codec::{DeliveryState, Transfer},
+        error::ProtocolError,
+        serial::Serial,
+    },
+    limits::SESSION_WINDOW,
 };
 
 /// Longest delivery-tag (2.8.7).
@@ -97,9 +100,15 @@ impl Receiver {
             }));
             return Ok(None);
         }
-        self.remember(id, settled, second);
+        self.remember(handle, id, settled, second)?;
         let state = transfer.state;
         Ok(Some(Incoming { link, delivery_id: id.0, tag, format, settled, payload: payload.into(), state }))
+    }
+
+    /// A delivery is in parts.
+    #[cfg(test)]
+    pub fn is_partial(&self) -> bool {
+        self.partial.is_some()
     }
 
     /// A further transfer of the delivery in parts.
@@ -136,7 +145,7 @@ impl Receiver {
             self.partial = Some(partial);
             return Ok(None);
         }
-        self.remember(partial.id, partial.settled, partial.second);
+        self.remember(handle, partial.id, partial.settled, partial.second)?;
         let Partial { id, tag, format, settled, state, payload, .. } = *partial;
         Ok(Some(Incoming { link, delivery_id: id.0, tag, format, settled, payload: payload.into(), state }))
     }
@@ -160,15 +169,26 @@ impl Receiver {
         Ok(())
     }
 
-    fn remember(&mut self, id: Serial, settled: bool, second: bool) {
+    fn remember(
+        &mut self,
+        handle: u32,
+        id: Serial,
+        settled: bool,
+        second: bool,
+    ) -> Result<(), ProtocolError> {
         if settled || !self.second {
-            return;
+            return Ok(());
+        }
+        // A sender that never settles would make us remember all it ever sent.
+        if self.awaiting.len() + self.firsts.len() >= SESSION_WINDOW as usize {
+            return Err(ProtocolError::Unsettled { handle, max: SESSION_WINDOW });
         }
         if second {
             self.awaiting.push_back(id);
         } else {
             self.firsts.push(id);
         }
+        Ok(())
     }
 
     /// Whether our answer to delivery `id` settles it, or has to wait for the sender (second mode).

@@ -146,11 +146,10 @@ impl Session {
         if last.is_before(first) {
             return;
         }
-        for link in self.receiver_links() {
-            let End::Receiver(receiver) = &mut link.end else { continue };
+        for (link, receiver) in self.receivers() {
             let delivery_ids = receiver.settled_by_sender(first, last);
             if !delivery_ids.is_empty() {
-                events.push_back(Event::SenderSettled { link: link.id, delivery_ids });
+                events.push_back(Event::SenderSettled { link, delivery_ids });
             }
         }
     }

@@ -15,11 +15,10 @@ use super::{
     connection::out::Out,
     delivery::Unsettled,
     error::ProtocolError,
-    link::{End, Link, LinkState},
+    link::{End, Link, LinkState, incoming::Receiver},
     serial::Serial,
 };
 use crate::limits::SESSION_WINDOW;
-use fe2o3_amqp_types::definitions::Role;
 use window::Windows;
 
 /// A remote handle that is not attached.
@@ -276,9 +275,14 @@ impl Session {
         }
     }
 
-    /// The peer's role in a disposition tells whose deliveries it means.
-    pub fn receiver_links(&mut self) -> impl Iterator<Item = &mut Link> {
-        self.links.iter_mut().flatten().map(AsMut::as_mut).filter(|link| link.role() == Role::Receiver)
+    /// The links we receive on that the application still knows.
+    pub fn receivers(&mut self) -> impl Iterator<Item = (LinkId, &mut Receiver)> {
+        self.links.iter_mut().flatten().filter(|link| !link.told_detached).filter_map(|link| match &mut link
+            .end
+        {
+            End::Receiver(receiver) => Some((link.id, receiver)),
+            End::Sender(_) => None,
+        })
     }
 
     /// The link ids of the session, for its end.

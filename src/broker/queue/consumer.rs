@@ -9,10 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    entry::{Entries, Status},
-    ready::LEVELS,
-};
+use super::{entries::Entries, entry::Status, ready::LEVELS};
 use crate::broker::{ConsumerId, Delivery, Outcome, Seq, Subscribe};
 
 /// Outcomes remembered per second-mode consumer, to answer a settlement that is repeated.

@@ -9,7 +9,8 @@ use std::{collections::VecDeque, sync::Arc};
 use super::{
     Memory, Queue,
     consumer::Consumer,
-    entry::{Entries, Entry, Status, UNREADABLE},
+    entries::Entries,
+    entry::{Entry, Status, UNREADABLE},
     ready::{LEVELS, Ready},
 };
 use crate::{

@@ -6,6 +6,7 @@
 
 pub(crate) mod consumer;
 mod dispatch;
+pub(crate) mod entries;
 pub(crate) mod entry;
 mod expiry;
 mod paging;
@@ -17,7 +18,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use self::{
     consumer::Consumer,
-    entry::{Entries, Entry, LOADING, Status},
+    entries::Entries,
+    entry::{Entry, LOADING, Status},
     expiry::Expiries,
     ready::Ready,
     retry::Delayed,

@@ -7,7 +7,10 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::entry::{Entries, Entry, Status};
+use super::{
+    entries::Entries,
+    entry::{Entry, Status},
+};
 
 /// Priorities told apart (part 3.2.1: implementations may support fewer than 256).
 pub(crate) const LEVELS: usize = 10;

@@ -34,6 +34,8 @@ mod linux {
     };
     use tokio::io::{Interest, unix::AsyncFd};
 
+    use super::now_ns;
+
     /// Wakes its task at a point of the monotonic clock, to some 50 µs.
     pub(in super::super) struct Timer {
         fd: AsyncFd<OwnedFd>,
@@ -54,13 +56,16 @@ mod linux {
         /// Ends at `due_ns`, or never. Dropped early, it can be called again.
         pub async fn wait(&mut self, due_ns: Option<u64>) -> io::Result<()> {
             let Some(due_ns) = due_ns else { return std::future::pending().await };
+            if due_ns <= now_ns() {
+                // Ready at once would never let the runtime look at its sockets.
+                tokio::task::yield_now().await;
+                return Ok(());
+            }
             if self.armed_ns != Some(due_ns) {
                 let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-                // A value of zero would disarm it.
-                let due = due_ns.max(1);
                 let value = Timespec {
-                    tv_sec: (due / 1_000_000_000).cast_signed(),
-                    tv_nsec: (due % 1_000_000_000).cast_signed(),
+                    tv_sec: (due_ns / 1_000_000_000).cast_signed(),
+                    tv_nsec: (due_ns % 1_000_000_000).cast_signed(),
                 };
                 let timer = Itimerspec { it_interval: zero, it_value: value };
                 timerfd_settime(self.fd.get_ref(), TimerfdTimerFlags::ABSTIME, &timer)?;

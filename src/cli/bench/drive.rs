@@ -61,7 +61,8 @@ pub(super) trait Role: Sized + Send {
     fn event(&mut self, engine: &mut Connection, event: Event, now_ns: u64);
     /// Called after a batch of events, and when `wake_ns` has come.
     fn drive(&mut self, engine: &mut Connection, now_ns: u64);
-    fn wake_ns(&self) -> Option<u64>;
+    /// When to call `drive` again though nothing came.
+    fn wake_ns(&self, now_ns: u64) -> Option<u64>;
     fn is_done(&self, now_ns: u64) -> bool;
     fn finish(self) -> Tally;
 }
@@ -131,7 +132,7 @@ impl<R: Role> Peer<R> {
         let mut input = vec![0; INPUT_BYTES];
         let mut filled = 0;
         while self.turn(now_ns(), *phase.borrow_and_update()) {
-            let wake_ns = self.wake_ns();
+            let wake_ns = self.wake_ns(now_ns());
             let Some(space) = input.get_mut(filled..).filter(|space| !space.is_empty()) else {
                 return Err(Failure::new("the broker sent a frame larger than we allow"));
             };
@@ -189,11 +190,11 @@ impl<R: Role> Peer<R> {
         !(given_up || self.engine.is_finished())
     }
 
-    fn wake_ns(&self) -> Option<u64> {
+    fn wake_ns(&self, now_ns: u64) -> Option<u64> {
         let engine_ns = self.engine.poll_timeout().map(|at| at.0.saturating_mul(1_000_000));
         let own_ns = match self.closing_since_ns {
             Some(since_ns) => Some(since_ns + CLOSING_NS),
-            None => self.role.wake_ns(),
+            None => self.role.wake_ns(now_ns),
         };
         engine_ns.into_iter().chain(own_ns).min()
     }

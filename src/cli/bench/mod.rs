@@ -16,7 +16,11 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{MissedTickBehavior, timeout},
+};
 
 pub(super) use plan::Args;
 
@@ -29,6 +33,8 @@ use tally::{Live, Tally};
 
 /// How often it is looked whether all is done.
 const TICK: Duration = Duration::from_millis(20);
+/// Longer than a connection takes to close.
+const ENDING: Duration = Duration::from_secs(7);
 /// After the last sender's end in a run by time: receivers that get nothing for this long have it all.
 const QUIET_NS: u64 = 2_000_000_000;
 
@@ -39,7 +45,9 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
-    let (tally, failure) = runtime.block_on(load(&args, &plan))?;
+    let loaded = runtime.block_on(load(&args, &plan));
+    runtime.shutdown_background();
+    let (tally, failure) = loaded?;
     let report = Report { plan: &plan, tally: &tally, cpu_seconds: cpu_seconds() };
     print_line(&if args.json { report.json() } else { report.text() })?;
     if let Some(failure) = failure {
@@ -76,7 +84,8 @@ async fn load(args: &Args, plan: &Arc<Plan>) -> Result<(Tally, Option<Failure>),
         };
     }
     let _ = phase.send(Phase::Stop);
-    while let Some(ended) = tasks.join_next().await {
+    // They close within their own time; one that does not is not waited for.
+    while let Ok(Some(ended)) = timeout(ENDING, tasks.join_next()).await {
         if let Err(late) = add(&mut total, ended) {
             failure.get_or_insert(late);
         }

@@ -133,7 +133,7 @@ impl Role for Receiver {
         }
     }
 
-    fn wake_ns(&self) -> Option<u64> {
+    fn wake_ns(&self, _now_ns: u64) -> Option<u64> {
         None
     }
 

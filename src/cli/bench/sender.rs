@@ -224,10 +224,11 @@ impl Role for Sender {
         }
     }
 
-    fn wake_ns(&self) -> Option<u64> {
+    fn wake_ns(&self, now_ns: u64) -> Option<u64> {
+        // What has gone by was acted on in `drive`, or waits for the broker: credit or an answer.
         let end_ns = self.go.and_then(|go| go.end_ns);
         let due_ns = if self.has_room() { self.due() } else { None };
-        end_ns.into_iter().chain(due_ns).min()
+        end_ns.into_iter().chain(due_ns).filter(|at_ns| *at_ns > now_ns).min()
     }
 
     fn is_done(&self, now_ns: u64) -> bool {

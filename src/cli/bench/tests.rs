@@ -67,7 +67,10 @@ fn with_a_rate_messages_are_due_whether_the_broker_keeps_up_or_not() {
     second.start(Go { start_ns: 5_000_000_000, end_ns: Some(6_000_000_000) });
     // Nothing was sent, as there is no credit: done only when the next message would be due after the end.
     assert!(!second.is_done(5_500_000_000));
-    assert_eq!(second.wake_ns(), Some(6_000_000_000));
+    assert_eq!(second.wake_ns(5_500_000_000), Some(6_000_000_000));
+    // Messages that were due before the end are still to be sent, when the broker gives credit: no earlier.
+    assert!(!second.is_done(6_000_000_000));
+    assert_eq!(second.wake_ns(6_000_000_000), None);
 }
 
 #[test]
@@ -125,6 +128,8 @@ async fn timer_can_be_dropped_and_set_anew() {
     let due_ns = now_ns() + 1_000_000;
     timer.wait(Some(due_ns)).await.unwrap();
     assert!(now_ns() >= due_ns);
-    // A time that has gone is now.
+    // A time that has gone is now, but lets others have a turn first.
+    let other = tokio::spawn(async {});
     timer.wait(Some(1)).await.unwrap();
+    assert!(other.is_finished());
 }

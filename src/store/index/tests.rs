@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::broker::{Lifetime, Location, Message, QueuePolicy, Record};
 use crate::store::delta::Change;
+use crate::store::journal::layout::Position;
 use crate::store::memory::State;
 
 thread_local! {
@@ -117,6 +118,7 @@ fn records(steps: &[Step]) -> Vec<Record> {
 
 fn message() -> Arc<Message> {
     Arc::new(Message {
+        from: 0,
         bytes: Arc::from(&b"x"[..]),
         format: 0,
         durable: true,

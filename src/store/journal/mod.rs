@@ -3,7 +3,9 @@
 //! Invariant: see `Store`. One thread commits (`writer`), one keeps the index (`checkpoint`); reading is
 //! done by whoever asks. Deliberately has no rules of queues in it.
 
+pub(crate) mod catalogue;
 pub(crate) mod gather;
+pub(crate) mod inbox;
 pub(crate) mod layout;
 pub(crate) mod log;
 pub(crate) mod reader;
@@ -17,9 +19,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use self::catalogue::Catalogue;
+use self::inbox::Inbox;
 use self::log::{Log, LogStart};
 use self::segments::Segments;
-use self::writer::{Catalogue, Committer, Gather, Inbox};
+use self::writer::{Committer, Gather};
 use super::checkpoint::{Checkpointer, Event, Progress};
 use super::fault::Fault;
 use super::index::Index;

@@ -5,25 +5,24 @@
 //! be), batches complete in the order of submission, and after the first failed write or fsync nothing is
 //! ever reported committed again. Does not know the index; it tells the checkpointer what it committed.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-use rustc_hash::FxHashMap;
 
 use super::super::block::IndexEntry;
 use super::super::checkpoint::Event;
 use super::super::delta::Change;
 use super::super::record::{self, PUT_OVERHEAD_BYTES};
 use super::super::space::Space;
-use super::super::{Done, Notify, StoreError, StoreEvent};
+use super::super::{Notify, StoreError, StoreEvent};
+use super::catalogue::Catalogue;
 use super::gather::Cancelled;
+use super::inbox::{Inbox, Job};
 use super::layout::FRAME_HEADER_BYTES;
 use super::log::{Log, LogError};
 use super::reader;
 use super::segments::Segments;
-use crate::broker::{Batch, Committed, Location, Message, QueueDefinition, QueueId, Record, Seq};
+use crate::broker::{Batch, Committed, Location, Message, QueueId, Record, Seq};
 
 /// Most bytes of messages written as one frame, unless one batch is larger: bounds memory, and how long a
 /// small message waits behind large ones.
@@ -32,72 +31,6 @@ const GATHER_BYTES: usize = 8 << 20;
 const FULL_RECHECK: Duration = Duration::from_millis(200);
 /// A frame buffer larger than this is not kept.
 const KEPT_BUFFER_BYTES: usize = 16 << 20;
-
-/// A batch and whom to tell.
-pub(crate) type Job = (Batch, Done);
-
-/// Where batches wait for the committer.
-#[derive(Default)]
-pub(crate) struct Inbox {
-    state: Mutex<InboxState>,
-    filled: Condvar,
-}
-
-#[derive(Default)]
-struct InboxState {
-    jobs: Vec<Job>,
-    waiting: bool,
-    closed: bool,
-}
-
-impl Inbox {
-    /// Hands a batch over; gives it back when the store is closed.
-    pub fn push(&self, job: Job) -> Result<(), Job> {
-        let mut state = self.lock();
-        if state.closed {
-            return Err(job);
-        }
-        state.jobs.push(job);
-        // A wake-up is a system call: only when somebody sleeps.
-        if std::mem::take(&mut state.waiting) {
-            drop(state);
-            self.filled.notify_one();
-        }
-        Ok(())
-    }
-
-    /// No more batches; what is here is still committed.
-    pub fn close(&self) {
-        self.lock().closed = true;
-        self.filled.notify_all();
-    }
-
-    /// Waits for batches; swaps them into `jobs`. False when closed and empty.
-    fn take(&self, jobs: &mut Vec<Job>, timeout: Option<Duration>) -> bool {
-        let mut state = self.lock();
-        while state.jobs.is_empty() && !state.closed {
-            state.waiting = true;
-            match timeout {
-                None => state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(timeout) => {
-                    let waited = self.filled.wait_timeout(state, timeout);
-                    let (guard, result) = waited.unwrap_or_else(PoisonError::into_inner);
-                    state = guard;
-                    if result.timed_out() {
-                        break;
-                    }
-                }
-            }
-        }
-        state.waiting = false;
-        std::mem::swap(&mut state.jobs, jobs);
-        !(jobs.is_empty() && state.closed)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, InboxState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// The committer thread's state.
 pub(crate) struct Committer {
@@ -113,13 +46,6 @@ pub(crate) struct Committer {
     pub gather: Gather,
     pub full: bool,
     pub poisoned: Option<StoreError>,
-}
-
-/// What exists, for the first frame of each segment.
-#[derive(Debug, Default)]
-pub(crate) struct Catalogue {
-    pub definitions: BTreeMap<QueueId, Arc<QueueDefinition>>,
-    pub next_seqs: FxHashMap<QueueId, u64>,
 }
 
 /// A frame being made, and memory kept for the next.
@@ -366,62 +292,6 @@ impl Gather {
             }
         }
         self.committed.iter_mut().flat_map(|done| &mut done.locations).flatten().for_each(place);
-    }
-}
-
-impl Catalogue {
-    /// Takes note of what was committed.
-    pub fn note(&mut self, changes: &[Change]) {
-        let mut current: Option<(QueueId, u64)> = None;
-        for change in changes {
-            let (queue, next) = match change {
-                Change::Put { queue, seq, .. } | Change::Move { to: (queue, seq), .. } => {
-                    (*queue, seq.0.saturating_add(1))
-                }
-                Change::Define(definition) => {
-                    self.definitions.insert(definition.id, Arc::clone(definition));
-                    continue;
-                }
-                Change::Delete(queue) => {
-                    self.raise(current.take());
-                    self.delete(*queue);
-                    continue;
-                }
-                _ => continue,
-            };
-            match &mut current {
-                Some((same, highest)) if *same == queue => *highest = next.max(*highest),
-                _ => self.raise(current.replace((queue, next))),
-            }
-        }
-        self.raise(current);
-    }
-
-    fn raise(&mut self, seen: Option<(QueueId, u64)>) {
-        if let Some((queue, next)) = seen {
-            let known = self.next_seqs.entry(queue).or_default();
-            *known = next.max(*known);
-        }
-    }
-
-    fn delete(&mut self, queue: QueueId) {
-        self.next_seqs.remove(&queue);
-        if !queue.is_dead_letter() {
-            self.next_seqs.remove(&queue.dead_letter());
-            self.definitions.remove(&queue);
-        }
-    }
-
-    /// Everything that exists, as records.
-    fn encode(&self) -> (Vec<u8>, u32) {
-        let mut bytes = Vec::new();
-        for definition in self.definitions.values() {
-            record::encode_define(&mut bytes, definition);
-        }
-        for (queue, next) in &self.next_seqs {
-            record::encode_next_seq(&mut bytes, *queue, *next);
-        }
-        (bytes, (self.definitions.len() + self.next_seqs.len()) as u32)
     }
 }
 

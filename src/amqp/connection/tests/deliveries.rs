@@ -284,3 +284,56 @@ fn output_stops_at_the_high_water_mark() {
     pair.run();
     assert_eq!(pair.client.messages().len(), 100);
 }
+
+#[test]
+fn on_a_second_mode_link_a_delivery_may_ask_for_first_mode() {
+    use crate::amqp::codec::{FrameKind, Transfer, encode_transfer, frame_end, frame_start};
+    let mut pair = Pair::open();
+    let session = pair.session();
+    let second = Attach { rcv_settle_mode: ReceiverSettleMode::Second, ..attach("q", Role::Sender) };
+    let (publisher, incoming) = pair.link(session, second);
+    pair.server.engine.set_credit(incoming, 10);
+    pair.run();
+    let mut bytes = Vec::new();
+    for (id, mode) in [(0, None), (1, Some(0)), (2, Some(1))] {
+        let start = frame_start(&mut bytes, FrameKind::Amqp, 0);
+        let transfer = Transfer {
+            delivery_id: Some(id),
+            delivery_tag: Some(b"t"),
+            rcv_settle_mode: mode,
+            ..Transfer::default()
+        };
+        encode_transfer(&transfer, &mut bytes);
+        frame_end(&mut bytes, start);
+    }
+    // The client engine knows of these what it would have sent.
+    (0..3).for_each(|token| pair.client.engine.send(publisher, message(token, b"")));
+    pair.client.engine.output();
+    pair.client.engine.out.discard();
+    pair.server.engine.handle_input(&bytes, pair.now);
+    pair.server.engine.dispose(incoming, 0, 2, true, DeliveryState::Accepted);
+    pair.run();
+    let accepted = Some(DeliveryState::Accepted);
+    assert_eq!(pair.client.expect("first", tokens), (vec![0], false, accepted.clone()));
+    assert_eq!(pair.client.expect("second", tokens), (vec![1], true, accepted.clone()));
+    assert_eq!(pair.client.expect("third", tokens), (vec![2], false, accepted));
+}
+
+#[test]
+fn a_rejection_too_long_for_the_peers_frames_keeps_its_condition() {
+    let mut pair = Pair::open_with(Config { max_frame_size: 512, ..config("client") }, config("server"));
+    let (publisher, incoming) = pair.publisher(10);
+    pair.client.engine.send(publisher, message(1, b"x"));
+    pair.run();
+    let error = fe2o3_amqp_types::definitions::Error::new(
+        fe2o3_amqp_types::definitions::AmqpError::DecodeError,
+        "long ".repeat(200),
+        None,
+    );
+    pair.server.engine.dispose(incoming, 0, 0, true, DeliveryState::Rejected(Some(Box::new(error))));
+    pair.run();
+    match pair.client.expect("rejected", tokens).2 {
+        Some(DeliveryState::Rejected(Some(error))) => assert_eq!(condition(&error), "amqp:decode-error"),
+        other => panic!("{other:?}"),
+    }
+}

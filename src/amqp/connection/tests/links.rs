@@ -194,10 +194,20 @@ fn an_aborted_delivery_is_discarded_and_its_credit_used() {
     assert_eq!(pair.server.engine.credit_left(link), 3);
 }
 
+/// Each of these bytes, sent to a server with one link, makes it say this and nothing else.
+fn check(cases: Vec<(&str, Vec<u8>, &str)>) {
+    for (what, bytes, expected) in cases {
+        let small = Config { max_message_size: 1_000, ..config("server") };
+        let mut pair = Pair::open_with(config("client"), small);
+        pair.publisher(10);
+        assert_eq!(answer(&mut pair, &bytes), [expected], "{what}");
+    }
+}
+
 #[test]
-fn each_violation_closes_the_scope_it_belongs_to() {
+fn a_broken_delivery_closes_the_scope_it_belongs_to() {
     let zero = Transfer { handle: 0, ..Transfer::default() };
-    let cases: Vec<(&str, Vec<u8>, &str)> = vec![
+    check(vec![
         (
             "no id",
             transfer(&Transfer { delivery_tag: Some(b"t"), ..zero.clone() }, b""),
@@ -237,6 +247,13 @@ fn each_violation_closes_the_scope_it_belongs_to() {
             transfer(&Transfer { resume: true, ..first(0, false) }, b""),
             "detach amqp:not-implemented",
         ),
+        ("too large", transfer(&first(0, false), &[0; 2_000]), "detach amqp:link:message-size-exceeded"),
+    ]);
+}
+
+#[test]
+fn a_frame_out_of_place_closes_the_scope_it_belongs_to() {
+    check(vec![
         (
             "unattached",
             transfer(&Transfer { handle: 7, ..first(0, false) }, b""),
@@ -264,14 +281,7 @@ fn each_violation_closes_the_scope_it_belongs_to() {
             "close amqp:connection:framing-error",
         ),
         ("garbage", frame(0, |out| out.extend_from_slice(b"\xff\xff")), "close amqp:decode-error"),
-        ("too large", transfer(&first(0, false), &[0; 2_000]), "detach amqp:link:message-size-exceeded"),
-    ];
-    for (what, bytes, expected) in cases {
-        let small = Config { max_message_size: 1_000, ..config("server") };
-        let mut pair = Pair::open_with(config("client"), small);
-        pair.publisher(10);
-        assert_eq!(answer(&mut pair, &bytes), [expected], "{what}");
-    }
+    ]);
 }
 
 #[test]
@@ -360,4 +370,46 @@ fn a_peer_that_makes_us_answer_and_never_reads_is_closed_and_given_up() {
     let until = pair.server.engine.poll_timeout().expect("it does not wait for ever");
     pair.server.engine.handle_timeout(until);
     assert!(pair.server.engine.is_finished());
+}
+
+#[test]
+fn of_a_link_that_failed_nothing_is_told_but_that_it_did() {
+    let mut pair = Pair::open();
+    let session = pair.session();
+    let second = Attach { rcv_settle_mode: ReceiverSettleMode::Second, ..attach("q", Role::Sender) };
+    let (_, link) = pair.link(session, second);
+    pair.server.engine.set_credit(link, 1);
+    let settled = crate::amqp::codec::Disposition {
+        role: Role::Sender,
+        first: 0,
+        last: None,
+        settled: true,
+        state: None,
+        batchable: false,
+    };
+    let bytes = [
+        transfer(&first(0, false), b"a"),
+        transfer(&first(1, false), b"beyond credit"),
+        frame(0, |out| crate::amqp::codec::encode_disposition(&settled, out)),
+    ]
+    .concat();
+    assert_eq!(answer(&mut pair, &bytes), ["detach amqp:link:transfer-limit-exceeded"]);
+    assert_eq!(pair.server.messages().len(), 1);
+    pair.server.expect("detached", detached);
+    assert!(pair.server.events.is_empty(), "{:?}", pair.server.events);
+}
+
+#[test]
+fn a_second_mode_sender_that_never_settles_loses_its_link() {
+    let mut pair = Pair::open();
+    let session = pair.session();
+    let second = Attach { rcv_settle_mode: ReceiverSettleMode::Second, ..attach("q", Role::Sender) };
+    let (_, link) = pair.link(session, second);
+    let mut said = Vec::new();
+    for id in 0..=crate::limits::SESSION_WINDOW {
+        pair.server.engine.set_credit(link, 2);
+        said.extend(answer(&mut pair, &transfer(&first(id, false), b"")));
+        pair.server.engine.consume_output(usize::MAX, pair.now);
+    }
+    assert_eq!(said, ["detach amqp:resource-limit-exceeded"]);
 }

@@ -2,6 +2,7 @@
 //!
 //! Each test drives a [`Pair`]; how the bytes are cut up on the way is chosen by it.
 
+mod chaos;
 mod deliveries;
 mod handshake;
 mod links;

@@ -3,6 +3,7 @@
 mod accounts;
 mod dead_letters;
 mod delivery;
+mod expiry;
 mod limits;
 mod model;
 mod outcomes;

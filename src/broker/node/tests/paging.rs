@@ -158,3 +158,21 @@ fn all_is_delivered_after_recovery_from_bodies_read_back() {
     got.sort_by_key(|s| std::cmp::Reverse((s - 1) % 3));
     assert_eq!(got, expected);
 }
+
+#[test]
+fn reads_of_messages_that_went_meanwhile_do_not_use_up_the_reads_allowed() {
+    let mut rig = Rig::new();
+    rig.run(Command::MemoryBudget { bytes: 0 });
+    for _ in 0..4 {
+        rig.publish_n(256);
+        rig.auto_load = false;
+        rig.consumer(1);
+        rig.leave(1, DetachCause::Clean);
+        rig.run(Command::Purge { dead_letter: false });
+        rig.loads.clear();
+    }
+    rig.publish_n(10);
+    rig.auto_load = true;
+    rig.consumer(2);
+    assert_eq!(rig.seqs().len(), 10);
+}

@@ -1,0 +1,63 @@
+//! Values inside records that have structure of their own: states and definitions.
+//!
+//! Invariant: each begins with a byte that names its layout, so that a later one can be told apart.
+
+use super::DecodeError;
+use crate::broker::{EntryState, QueueDefinition};
+
+/// First byte of an encoded `EntryState`; another value is another layout.
+const STATE_VERSION: u8 = 1;
+/// First byte of an encoded definition: TOML, which survives new fields.
+const DEFINITION_TOML: u8 = 1;
+/// The same in postcard, for values TOML cannot hold (integers above `i64::MAX`).
+const DEFINITION_POSTCARD: u8 = 2;
+
+/// A state as bytes, with the version of its layout in front.
+#[must_use]
+pub fn state_to_bytes(state: &EntryState) -> Vec<u8> {
+    // Serialising plain owned data into memory cannot fail; an empty tail would be refused on reading.
+    postcard::to_extend(state, vec![STATE_VERSION]).unwrap_or_default()
+}
+
+/// The reverse.
+///
+/// # Errors
+/// When the bytes are not a state of a known layout.
+pub fn state_from_bytes(bytes: &[u8]) -> Result<EntryState, DecodeError> {
+    let inner = |why: String| DecodeError::Inner { what: "state", why };
+    match bytes.split_first() {
+        Some((&STATE_VERSION, rest)) => postcard::from_bytes(rest).map_err(|error| inner(error.to_string())),
+        Some((version, _)) => Err(inner(format!("layout {version}, expected {STATE_VERSION}"))),
+        None => Err(inner("no bytes".into())),
+    }
+}
+
+/// A definition as bytes. TOML, because definitions gain fields from version to version.
+#[must_use]
+pub fn definition_to_bytes(definition: &QueueDefinition) -> Vec<u8> {
+    if let Ok(text) = toml::to_string(definition) {
+        let mut bytes = vec![DEFINITION_TOML];
+        bytes.extend_from_slice(text.as_bytes());
+        return bytes;
+    }
+    postcard::to_extend(definition, vec![DEFINITION_POSTCARD]).unwrap_or_default()
+}
+
+/// The reverse.
+///
+/// # Errors
+/// When the bytes are not a definition.
+pub fn definition_from_bytes(bytes: &[u8]) -> Result<QueueDefinition, DecodeError> {
+    let inner = |why: String| DecodeError::Inner { what: "definition", why };
+    match bytes.split_first() {
+        Some((&DEFINITION_TOML, rest)) => {
+            let text = std::str::from_utf8(rest).map_err(|error| inner(error.to_string()))?;
+            toml::from_str(text).map_err(|error| inner(error.to_string()))
+        }
+        Some((&DEFINITION_POSTCARD, rest)) => {
+            postcard::from_bytes(rest).map_err(|error| inner(error.to_string()))
+        }
+        Some((layout, _)) => Err(inner(format!("unknown layout {layout}"))),
+        None => Err(inner("no bytes".into())),
+    }
+}
