@@ -121,7 +121,8 @@ impl Unsettled {
                 continue;
             }
             let from = wanted.partition_point(|(token, _)| *token < entry.token);
-            let same = wanted.get_mut(from..).unwrap_or_default().iter_mut().take_while(|it| it.0 == entry.token);
+            let same =
+                wanted.get_mut(from..).unwrap_or_default().iter_mut().take_while(|it| it.0 == entry.token);
             let Some((_, found)) = same.into_iter().find(|(_, found)| !found) else { continue };
             *found = true;
             left -= 1;

@@ -118,7 +118,11 @@ impl Consumer {
     /// Deliveries of which only a part has come: credit given now is for those after them.
     fn begun(&self, engine: &Connection, link: LinkId) -> i64 {
         let begun = self.allowance - i64::from(engine.credit_left(link));
-        assert!((0..=1).contains(&begun), "rule 6 broken: allowed {}, engine says {begun} less", self.allowance);
+        assert!(
+            (0..=1).contains(&begun),
+            "rule 6 broken: allowed {}, engine says {begun} less",
+            self.allowance
+        );
         begun
     }
 

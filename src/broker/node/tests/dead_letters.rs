@@ -241,6 +241,9 @@ fn a_dead_letter_that_arrives_during_an_evacuation_is_kept_too() {
         other.run(Command::MoveIn(Box::new(message)));
     }
     let kinds: Vec<_> = other.batches.iter().flat_map(|b| &b.records).collect();
-    assert!(matches!(kinds.as_slice(), [Record::Keep { .. }, Record::Move { .. }, Record::Keep { .. }]), "{kinds:?}");
+    assert!(
+        matches!(kinds.as_slice(), [Record::Keep { .. }, Record::Move { .. }, Record::Keep { .. }]),
+        "{kinds:?}"
+    );
     assert!(other.evacuated.is_empty());
 }
