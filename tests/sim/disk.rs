@@ -124,9 +124,16 @@ impl Disk {
             if refused(&batch) {
                 self.refused += 1;
                 for record in &batch.records {
-                    if let Record::Put { queue, seq, message } = record {
-                        self.excused.insert((*queue, *seq));
-                        self.refused_ids.insert(body::id_of(message.payload()));
+                    match record {
+                        Record::Put { queue, seq, message } => {
+                            self.excused.insert((*queue, *seq));
+                            self.refused_ids.insert(body::id_of(message.payload()));
+                        }
+                        // Comes again, but later batches may speak of the new place before.
+                        Record::Move { to, .. } => {
+                            self.excused.insert(*to);
+                        }
+                        _ => {}
                     }
                 }
                 reports.push((node, Command::CommitFailed { ticket }));
