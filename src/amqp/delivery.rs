@@ -106,22 +106,29 @@ impl Unsettled {
         }
     }
 
-    /// We settle these deliveries of `link`: calls `each` with their ids. Tokens in sending order cost one pass.
+    /// We settle these deliveries of `link`: calls `each` with their ids, in delivery order. A token may be that of
+    /// several deliveries (a message sent again before the settlement of its last delivery was safe): the
+    /// oldest is meant, since settlements come in the order of the outcomes they answer.
     pub fn settle_tokens(&mut self, link: LinkId, tokens: &[u64], mut each: impl FnMut(Serial)) {
-        let len = self.entries.len();
-        let mut at = 0;
-        for &token in tokens {
-            for step in 0..len {
-                let index = (at + step) % len;
-                let Some(entry) = self.entries.get_mut(index) else { break };
-                if entry.token == token && entry.link == link && entry.heard != Heard::Settled {
-                    entry.heard = Heard::Settled;
-                    self.live -= 1;
-                    each(entry.id);
-                    at = (index + 1) % len;
-                    break;
-                }
+        let mut wanted: Vec<(u64, bool)> = tokens.iter().map(|token| (*token, false)).collect();
+        wanted.sort_unstable();
+        let mut left = wanted.len();
+        for entry in &mut self.entries {
+            if left == 0 {
+                break;
             }
+            if entry.link != link || entry.heard == Heard::Settled {
+                continue;
+            }
+            let from = wanted.partition_point(|(token, _)| *token < entry.token);
+            let same =
+                wanted.get_mut(from..).unwrap_or_default().iter_mut().take_while(|it| it.0 == entry.token);
+            let Some((_, found)) = same.into_iter().find(|(_, found)| !found) else { continue };
+            *found = true;
+            left -= 1;
+            entry.heard = Heard::Settled;
+            self.live -= 1;
+            each(entry.id);
         }
         self.sweep();
     }
@@ -226,8 +233,21 @@ mod tests {
         let mut unsettled = sent(7, 5);
         let mut ids = Vec::new();
         unsettled.settle_tokens(LINK, &[3, 1, 9, 4], |id| ids.push(id.0));
-        assert_eq!(ids, [10, 8, 11]);
+        assert_eq!(ids, [8, 10, 11]);
         assert_eq!(unsettled.take_link(LINK), [0, 2]);
+    }
+
+    /// Found by the simulator: a message sent again while the settlement of its last delivery is not safe yet.
+    #[test]
+    fn a_token_sent_twice_means_its_oldest_delivery() {
+        let mut unsettled = Unsettled::default();
+        for (id, token) in [7, 5, 6, 5].into_iter().enumerate() {
+            unsettled.push(Serial(id as u32), LINK, token);
+        }
+        let mut ids = Vec::new();
+        unsettled.settle_tokens(LINK, &[6, 5], |id| ids.push(id.0));
+        assert_eq!(ids, [1, 2]);
+        assert_eq!(unsettled.take_link(LINK), [7, 5]);
     }
 
     proptest! {

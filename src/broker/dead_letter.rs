@@ -196,8 +196,10 @@ impl Node {
         };
         self.ledger.moved(from, (self.main.id, seq), state);
         // The queue it came from answers a running evacuation only when it is rid of the message, so
-        // writing it again in this same batch is early enough.
-        if self.evacuated_through.is_some_and(|through| location.segment <= through) {
+        // writing it again in this same batch is early enough. One that is under way here may have
+        // looked at this place already.
+        let under_way = self.evacuation.as_ref().map(|evacuation| evacuation.segment);
+        if self.evacuated_through.max(under_way).is_some_and(|through| location.segment <= through) {
             self.keep(false, seq);
         }
         self.ledger.notify_when_safe(Notice::MovedIn(from));

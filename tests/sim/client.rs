@@ -191,6 +191,8 @@ impl Client {
 
     /// Every consumer drains once, to see that it is answered.
     pub fn drain_all(&mut self, scene: &mut Scene) {
+        // What has come counts on the credit it came on.
+        self.act(scene);
         for link in self.links.iter_mut().filter(|link| link.state == State::Live) {
             if let Part::Consumer(consumer) = &mut link.part {
                 note!(scene.now, "link {} drains at the end", link.key);

@@ -103,25 +103,36 @@ impl Consumer {
             && scene.rng.one_in(self.plan.drain_one_in * 20)
         {
             note!(scene.now, "link {key} drains");
-            self.allowance = self.allowance.max(i64::from(self.plan.credit));
-            self.draining = true;
-            engine.drain(link, self.allowance as u32);
+            self.drain(engine, link);
             return true;
         }
         if self.wants_credit() {
             note!(scene.now, "link {key} gives {} credit", self.plan.credit);
-            self.allowance = i64::from(self.plan.credit);
+            self.allowance = i64::from(self.plan.credit) + self.begun(engine, link);
             engine.set_credit(link, self.plan.credit);
             return true;
         }
         false
     }
 
+    /// Deliveries of which only a part has come: credit given now is for those after them.
+    fn begun(&self, engine: &Connection, link: LinkId) -> i64 {
+        let begun = self.allowance - i64::from(engine.credit_left(link));
+        assert!(
+            (0..=1).contains(&begun),
+            "rule 6 broken: allowed {}, engine says {begun} less",
+            self.allowance
+        );
+        begun
+    }
+
     /// Drains once, to see that it is answered.
     pub fn drain(&mut self, engine: &mut Connection, link: LinkId) {
-        self.allowance = self.allowance.max(i64::from(self.plan.credit));
+        let begun = self.begun(engine, link);
+        let credit = self.plan.credit.max(engine.credit_left(link));
+        self.allowance = i64::from(credit) + begun;
         self.draining = true;
-        engine.drain(link, self.allowance as u32);
+        engine.drain(link, credit);
     }
 
     /// A message came.
@@ -150,7 +161,11 @@ impl Consumer {
 
     /// Answers a delivery, and perhaps those after it with the same word.
     fn answer(&mut self, at: usize, engine: &mut Connection, link: LinkId, key: u64, scene: &mut Scene) {
-        let kind = scene.rng.weighted(&self.plan.weights);
+        let kind = match scene.rng.weighted(&self.plan.weights) {
+            // A second-mode receiver settles only after the sender, which waits for an outcome.
+            6 if self.second => 3,
+            kind => kind,
+        };
         let answer = ANSWERS[kind];
         let first = self.held[at].delivery;
         let mut last = first;
@@ -167,27 +182,27 @@ impl Consumer {
                 message_annotations: None,
             }))
         };
-        let (state, nothing) = match kind {
-            0 => (DeliveryState::Accepted, false),
-            1 => (modified(true, false), false),
-            2 if scene.rng.one_in(2) => (DeliveryState::Rejected(None), false),
+        let state = match kind {
+            0 => DeliveryState::Accepted,
+            1 => modified(true, false),
+            2 if scene.rng.one_in(2) => DeliveryState::Rejected(None),
             2 => {
                 let error = Error::new(AmqpError::DecodeError, Some("as planned".to_owned()), None);
-                (DeliveryState::Rejected(Some(Box::new(error))), false)
+                DeliveryState::Rejected(Some(Box::new(error)))
             }
-            3 => (DeliveryState::Released, false),
-            4 => (modified(false, false), false),
-            5 => (modified(false, true), false),
+            3 => DeliveryState::Released,
+            4 => modified(false, false),
+            5 => modified(false, true),
             // Settled without an outcome: the default applies, which is released.
-            _ => (DeliveryState::Received(0, 0), true),
+            _ => DeliveryState::Received(0, 0),
         };
         for (offset, id) in ids.into_iter().enumerate() {
             let floor = scene.model.settling(id, answer, key);
-            if self.second && !nothing {
+            if self.second {
                 self.unconfirmed.insert(first.wrapping_add(offset as u32), (id, answer, floor));
             }
         }
-        engine.dispose(link, first, last, !self.second || nothing, state);
+        engine.dispose(link, first, last, !self.second, state);
     }
 
     /// The broker settled what we had answered.

@@ -64,6 +64,8 @@ pub struct Disk {
     excused: BTreeSet<Place>,
     /// Everything up to this segment was deleted.
     deleted_through: Option<u32>,
+    /// Messages that were refused.
+    pub refused_ids: BTreeSet<u64>,
     /// Batches that were refused, for the report of a run.
     pub refused: u64,
     /// Messages left out because they were settled before they were written.
@@ -122,8 +124,16 @@ impl Disk {
             if refused(&batch) {
                 self.refused += 1;
                 for record in &batch.records {
-                    if let Record::Put { queue, seq, .. } = record {
-                        self.excused.insert((*queue, *seq));
+                    match record {
+                        Record::Put { queue, seq, message } => {
+                            self.excused.insert((*queue, *seq));
+                            self.refused_ids.insert(body::id_of(message.payload()));
+                        }
+                        // Comes again, but later batches may speak of the new place before.
+                        Record::Move { to, .. } => {
+                            self.excused.insert(*to);
+                        }
+                        _ => {}
                     }
                 }
                 reports.push((node, Command::CommitFailed { ticket }));

@@ -223,6 +223,9 @@ impl House {
     /// The store wants its sealed segments emptied, or says so again to those that have not answered.
     pub fn evacuate(&mut self, rng: &mut Rng) {
         if self.evacuating.is_none() {
+            if self.nodes.is_empty() {
+                return;
+            }
             let Some(segment) = self.disk.sealed() else { return };
             self.evacuating = Some((segment, self.nodes.keys().copied().collect()));
         }

@@ -93,7 +93,11 @@ pub struct Model {
     order_at: BTreeMap<(ConsumerId, u64, u8), u64>,
     returned: BTreeSet<u64>,
     /// Bodies may be out of memory, and unreadable for a moment.
-    pub paging: bool,
+    paging: bool,
+    /// Queues have more consumers than planned.
+    pub crowded: bool,
+    /// The broker closes its connections: what clients say now may not be heard.
+    pub stopping: bool,
     /// Messages handed out, for the report of a run.
     pub deliveries: u64,
 }
@@ -115,6 +119,8 @@ impl Model {
             order_at: BTreeMap::new(),
             returned: BTreeSet::new(),
             paging,
+            crowded: false,
+            stopping: false,
             deliveries: 0,
         }
     }
@@ -179,13 +185,19 @@ impl Model {
             must!(safe, 1, "durable message {id} was accepted before it was safe");
         }
         if !taken {
-            must!(!message.accepted || disk.refused > 0, 8, "message {id} was consumed and then refused");
+            must!(
+                !message.accepted || disk.refused_ids.contains(&id),
+                8,
+                "message {id} was consumed and then refused"
+            );
         }
     }
 
     /// A node's turn begins.
-    pub fn turn(&mut self) {
+    pub fn turn(&mut self, disk: &Disk) {
         self.turn += 1;
+        // Refused meanwhile: that does not come back.
+        self.returned.retain(|id| !disk.refused_ids.contains(id));
     }
 
     /// A node hands a message to a consumer that takes it.
@@ -200,7 +212,7 @@ impl Model {
     ) {
         self.deliveries += 1;
         let stage = |place: Place, from: usize| u8::from(place.dead) + u8::from(place.queue != from);
-        let (paging, queues) = (self.paging, self.queues.clone());
+        let (paging, stopping, queues) = (self.paging, self.stopping, self.queues.clone());
         let message = self.at(id);
         must!(!message.finished, 2, "message {id} came back though its acceptance was confirmed");
         must!(message.answer != Some(false), 8, "message {id} was handed out though it was refused");
@@ -209,6 +221,13 @@ impl Model {
             2,
             "message {id} came from nowhere: it was in memory only when the broker died"
         );
+        if stopping {
+            // What its last holder said may not have been heard: the disk will tell.
+            (message.holder, message.pending, message.handed_to) = (None, None, Some(to.connection()));
+            message.ever_handed = true;
+            message.accepted |= presettled;
+            return;
+        }
         must!(
             message.holder.is_none(),
             4,
@@ -263,12 +282,11 @@ impl Model {
         let first = !message.ever_handed;
         message.ever_handed = true;
         message.handed_to = Some(to.connection());
-        let (producer, priority, queue, wanted) =
-            (message.producer, message.wanted.priority, message.queue, message.wanted);
+        let (producer, priority, queue) = (message.producer, message.wanted.priority, message.queue);
         if first && is == 0 && !paging {
             self.in_order(id, queue, producer, priority, to);
         }
-        if is == 0 && queues[queue].strict && wanted.ttl_ms.is_none() {
+        if is == 0 && queues[queue].strict && !self.crowded {
             self.comes_back_first(id, d.seq, priority);
         }
     }
@@ -314,7 +332,7 @@ impl Model {
         presettled: bool,
         now: Millis,
     ) {
-        let reason = got.dead_reason.clone();
+        let (reason, stopping) = (got.dead_reason.clone(), self.stopping);
         let expired = self.may_have_expired(&self.messages[got.id as usize], now);
         let most = self.queues[self.messages[got.id as usize].queue].policy.max_attempts;
         let message = self.at(got.id);
@@ -327,6 +345,10 @@ impl Model {
         );
         must!(got.ttl_ms <= wanted.ttl_ms.or(got.ttl_ms), 8, "time to live of {id} grew: {got:?}");
         if browse {
+            return;
+        }
+        if stopping {
+            message.holder = Some(link).filter(|_| !presettled);
             return;
         }
         must!(message.handed_to == Some(connection), 4, "message {id} arrived from nowhere");
@@ -364,11 +386,14 @@ impl Model {
 
     /// A consumer answers; gives what it must be told to have been counted when it is confirmed.
     pub fn settling(&mut self, id: u64, answer: Answer, link: u64) -> u32 {
-        let queues = self.queues.clone();
+        let (queues, stopping) = (self.queues.clone(), self.stopping);
         let message = self.at(id);
-        assert_eq!(message.holder.take(), Some(link), "the simulation's own bookkeeping of message {id}");
+        assert!(
+            message.holder.take() == Some(link) || stopping,
+            "the simulation's own bookkeeping of message {id}"
+        );
         message.pending = Some(answer);
-        message.accepted = answer == Answer::Accept;
+        message.accepted = answer == Answer::Accept || (stopping && message.accepted);
         match answer {
             Answer::Fail => message.high += 1,
             Answer::Reject => {
@@ -384,7 +409,12 @@ impl Model {
         let queue = &queues[message.queue];
         let mortal = message.wanted.ttl_ms.is_some() || queue.policy.max_ttl_ms.is_some();
         let back = answer == Answer::Release || (answer == Answer::Fail && floor < queue.policy.max_attempts);
-        if back && queue.strict && !mortal && message.place == (Place { queue: message.queue, dead: false }) {
+        if back
+            && !stopping
+            && queue.strict
+            && !mortal
+            && message.place == (Place { queue: message.queue, dead: false })
+        {
             self.returned.insert(id);
         }
         floor
@@ -392,6 +422,7 @@ impl Model {
 
     /// The broker confirmed a second-mode answer.
     pub fn confirmed(&mut self, id: u64, answer: Answer, floor: u32, disk: &Disk) {
+        let stopping = self.stopping;
         let message = self.at(id);
         let stored = disk.by_id.get(&id).and_then(|at| disk.stored.get(at).map(|stored| (at, stored)));
         match answer {
@@ -403,6 +434,8 @@ impl Model {
                     "acceptance of message {id} was confirmed, but it is still on the disk"
                 );
             }
+            // Failures that may not have been heard make this one's number uncertain.
+            Answer::Fail | Answer::Reject if stopping => {}
             Answer::Fail | Answer::Reject => {
                 message.low_safe = message.low_safe.max(floor);
                 if let Some((at, stored)) = stored {
@@ -504,10 +537,11 @@ impl Model {
     }
 
     /// Everything was taken out: what was taken must have been given.
-    pub fn swept(&self, now: Millis) {
+    pub fn swept(&self, disk: &Disk, now: Millis) {
         for (id, message) in self.messages.iter().enumerate() {
             must!(message.answer.is_some() || message.unasked, 8, "message {id} was never answered");
-            let there = message.answer == Some(true) || (message.ever_handed && message.answer.is_none());
+            let unknown = message.answer.is_none() && !disk.refused_ids.contains(&(id as u64));
+            let there = message.answer == Some(true) || (message.ever_handed && unknown);
             let lost =
                 there && !message.vanished && !message.accepted && !self.may_be_discarded(message, now);
             must!(!lost, 1, "message {id} is nowhere: {message:?}");

@@ -19,8 +19,6 @@ pub struct Pipe {
     /// What arrived and made no whole frame yet.
     pub leftover: Vec<u8>,
     last_due: Millis,
-    /// The writer closed its end.
-    pub closed: bool,
 }
 
 impl Pipe {
@@ -61,15 +59,5 @@ impl Pipe {
     /// When something arrives next.
     pub fn next_due(&self) -> Option<Millis> {
         self.flight.front().map(|(due, _)| *due)
-    }
-
-    /// Everything written has arrived, and no more will come.
-    pub fn at_end(&self) -> bool {
-        self.closed && self.flight.is_empty()
-    }
-
-    /// Nothing is on its way.
-    pub fn is_empty(&self) -> bool {
-        self.flight.is_empty()
     }
 }

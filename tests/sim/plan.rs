@@ -264,6 +264,8 @@ fn strict_consumer(queue: usize, rng: &mut Rng) -> LinkPlan {
         (plan.credit, plan.presettled, plan.browse) = (1, false, false);
         // Nothing that keeps it from coming back at once.
         plan.weights[5] = 0;
+        // A drain gives credit while a message is held: then the next one may rightly come first.
+        plan.drain_one_in = 0;
     }
     link
 }

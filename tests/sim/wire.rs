@@ -141,18 +141,14 @@ impl Wire {
         timers.into_iter().chain(pipes).flatten().min()
     }
 
-    /// Both ends are done with it.
+    /// The client is done, and all it had to say has arrived: it closes its socket.
     pub fn is_finished(&self) -> bool {
-        self.client.ended && self.client.engine.is_finished() && self.server.is_finished()
+        self.client.ended && self.client.engine.is_finished() && self.up.next_due().is_none()
     }
 
-    /// Nothing is on its way.
-    pub fn is_quiet(&mut self) -> bool {
-        self.up.is_empty()
-            && self.down.is_empty()
-            && self.mail.is_empty()
-            && self.server.output().is_empty()
-            && self.client.engine.output().is_empty()
+    /// The broker is done, and all it had to say has arrived: it closes its socket.
+    pub fn is_abandoned(&self) -> bool {
+        !self.client.ended && self.server.is_finished() && self.down.next_due().is_none()
     }
 
     /// The connection is gone for the broker, in whatever way.

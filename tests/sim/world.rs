@@ -140,6 +140,7 @@ impl World {
         }
         note!(self.now, "the faults are over");
         self.calm = true;
+        self.model.crowded = true;
         self.house.set_full(false);
         let guests = self.seats.len();
         for queue in 0..self.plan.queues.len() {
@@ -147,6 +148,9 @@ impl World {
             self.seats.push(Seat::new(plan));
         }
         self.until("everything is sent, answered and confirmed", |world| {
+            if world.house.is_evacuating() && world.report.steps % 64 == 0 {
+                world.house.evacuate(&mut world.rng);
+            }
             let settled = |seat: &Seat| seat.wire.as_ref().is_some_and(|wire| wire.client.is_satisfied());
             world.seats.iter().all(settled) && !world.house.is_evacuating()
         });
@@ -190,7 +194,7 @@ impl World {
             let counts = self.house.node(id).map(|node| node.counts()).unwrap_or_default();
             assert_eq!(counts, Default::default(), "rule 1 broken: {id:?} is not empty and alone");
         }
-        self.model.swept(self.now);
+        self.model.swept(&self.house.disk, self.now);
         let Self { report, now, model, house, .. } = self;
         Report {
             end_ms: now.0,
@@ -262,7 +266,7 @@ impl World {
 
     fn node_step(&mut self, id: QueueId) -> bool {
         let Some(effects) = self.house.turn(id, self.now, &mut self.rng) else { return false };
-        self.model.turn();
+        self.model.turn(&self.house.disk);
         for effect in effects {
             let to = connection_of(&effect);
             let wire = self.seats.iter_mut().filter_map(|seat| seat.wire.as_mut()).find(|wire| wire.id == to);
@@ -309,6 +313,10 @@ impl World {
             _ if wire.is_finished() => {
                 wire.leave(self.now, &mut self.house);
                 self.vacate(at);
+                true
+            }
+            _ if wire.is_abandoned() && self.stopping => {
+                self.cut(at);
                 true
             }
             _ => wire.timers(self.now, &mut self.house),
@@ -394,7 +402,7 @@ impl World {
         note!(self.now, "the broker stops");
         self.report.restarts += 1;
         self.house.set_full(false);
-        self.stopping = true;
+        (self.stopping, self.model.stopping) = (true, true);
         for wire in self.seats.iter_mut().filter_map(|seat| seat.wire.as_mut()) {
             wire.server.close(ConnectionError::ConnectionForced, "the broker stops");
         }
@@ -410,7 +418,7 @@ impl World {
         self.until("everything is on the disk", |world| world.house.is_idle());
         self.house.disk.crash(false, &mut self.rng);
         self.come_back(true);
-        self.stopping = false;
+        (self.stopping, self.model.stopping) = (false, false);
     }
 }
 

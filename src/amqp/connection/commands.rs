@@ -119,8 +119,9 @@ impl Connection {
     pub fn close(&mut self, error: Option<Error>) {
         match self.phase {
             Phase::Over | Phase::Discarding { .. } => {}
-            Phase::Header { secured: false } | Phase::Sasl(_) => self.finish(true, false, None),
-            Phase::Header { secured: true } | Phase::Open | Phase::Deciding | Phase::Running => {
+            // Before both AMQP headers frames would be taken for one, and the peer's header for a frame.
+            Phase::Header { .. } | Phase::Sasl(_) => self.finish(true, false, None),
+            Phase::Open | Phase::Deciding | Phase::Running => {
                 self.shut(error);
                 self.phase = Phase::Discarding { told: false };
             }

@@ -226,3 +226,24 @@ fn a_dead_letter_does_not_arrive_where_a_segment_was_just_evacuated() {
     rig.run(Command::MovedOut { seq: Seq(1), taken: true });
     assert_eq!(rig.evacuated, [1]);
 }
+
+/// Found by the simulator: the message arrived behind the look of an evacuation that waits for a commit.
+#[test]
+fn a_dead_letter_that_arrives_during_an_evacuation_is_kept_too() {
+    let (mut rig, mut other) = (Rig::with(to_graveyard()), graveyard());
+    other.publish_n(1);
+    rig.publish_n(1);
+    rig.consumer(1);
+    rig.settle(1, 1, Outcome::Rejected(None));
+    other.auto_commit = false;
+    other.run(Command::Evacuate { segment: 1, limit: 10 });
+    if let Some((_, message)) = rig.moves_out.pop() {
+        other.run(Command::MoveIn(Box::new(message)));
+    }
+    let kinds: Vec<_> = other.batches.iter().flat_map(|b| &b.records).collect();
+    assert!(
+        matches!(kinds.as_slice(), [Record::Keep { .. }, Record::Move { .. }, Record::Keep { .. }]),
+        "{kinds:?}"
+    );
+    assert!(other.evacuated.is_empty());
+}
