@@ -338,9 +338,6 @@ impl Client {
             "rule 8 broken: link {} was detached",
             link.key
         );
-        if !over && let Part::Producer(producer) = &link.part {
-            producer.check_unsettled(unsettled);
-        }
         link.let_go(scene);
         link.state = State::Away(again);
         link.id = LinkId(u32::MAX);
