@@ -164,12 +164,6 @@ fn seeds_that_once_found_a_bug_hold_every_rule() {
 }
 
 #[test]
-#[ignore = "known and open: see seeds::OPEN"]
-fn seeds_of_open_bugs_hold_every_rule() {
-    check_all(seeds::OPEN);
-}
-
-#[test]
 fn the_same_seed_gives_the_same_run() {
     for seed in [3, 14, 15] {
         let (first, again) = (check(seed), check(seed));
