@@ -1,7 +1,7 @@
-//! What need not be written: messages that were put and settled within one gather.
+//! What need not be written: messages that were settled while their put waited to be written.
 //!
-//! Invariant: a put is left out only if its settle is in the same gather, and then everything else about
-//! that message in the gather is left out too. "If it is finally settled before its commit was written, it
+//! Invariant: a put is left out only if its settle waits too, here or behind it; what else is written about
+//! that message is about nothing, which replay ignores. "If it is finally settled before its commit was written, it
 //! need not be written at all" (architecture, durability). Pure.
 
 use rustc_hash::FxHashMap;

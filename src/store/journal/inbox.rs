@@ -69,6 +69,11 @@ impl Inbox {
         !(jobs.is_empty() && state.closed)
     }
 
+    /// What has come meanwhile, without waiting, behind what is in `jobs`.
+    pub fn take_more(&self, jobs: &mut Vec<Job>) {
+        jobs.append(&mut self.lock().jobs);
+    }
+
     fn lock(&self) -> MutexGuard<'_, InboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
