@@ -185,11 +185,11 @@ class Ledger:
             kind = "count" if any(place == state[0] for place, _ in now) else "place"
         self.violation(kind, entry.id, f"delivered as {state}, possible was {sorted(now)}")
 
-    def settled(self, entry, outcome):
+    def settled(self, entry, outcome, link):
         """An answer was sent. The token to confirm it with."""
         self.totals["settled"] += 1
         place, count = entry.base
-        self.note(entry.id, f"{outcome} sent on {entry.holder.name}")
+        self.note(entry.id, f"{outcome} sent on {link.name}")
         if outcome == "accepted":
             after = GONE
         elif outcome == "released":
@@ -202,7 +202,7 @@ class Ledger:
             self.queues[entry.queue].waiting -= 1
         entry.tokens += 1
         entry.trail.append((entry.tokens, {after}))
-        entry.pending = (entry.holder, entry.base)
+        entry.pending = (link, entry.base)
         entry.holder = None
         return entry.tokens
 

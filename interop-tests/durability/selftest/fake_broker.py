@@ -436,6 +436,7 @@ class Server:
             safe = self.store.commit()
         except OSError:
             for peer in self.peers:
+                peer.out += b"" if peer.greeted else amqp.PROTOCOL_HEADER
                 peer.out += frame(0, composite(amqp.CLOSE, composite(amqp.ERROR, symbol("amqp:internal-error"))))
                 peer.write()
             sys.exit(1)
