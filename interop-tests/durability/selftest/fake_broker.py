@@ -176,6 +176,9 @@ class Node:
     def dispatch(self):
         for peer, link in self.consumers:
             while self.waiting and link["credit"] > 0:
+                if self.waiting[0] not in self.messages:
+                    self.waiting.popleft()
+                    continue
                 peer.deliver(link, self, self.waiting.popleft())
         for peer, link in self.consumers:
             if link["drain"]:
