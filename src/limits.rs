@@ -30,3 +30,9 @@ pub const MAX_MESSAGE_SIZE: u64 = 64 * 1024 * 1024;
 pub const QUEUE_MAILBOX: usize = 256;
 /// Longest address, container-id or link name accepted, in bytes.
 pub const MAX_NAME: usize = 1024;
+/// Bytes of unanswered messages of one connection's publishers at which its socket is not read on.
+pub const PUBLISHER_INFLIGHT_BYTES: u64 = 4 * 1024 * 1024;
+/// Nodes an anonymous relay link (null target) is known to at a time.
+pub const RELAY_NODES: usize = 64;
+/// Most queues (dynamic ones included) at a time.
+pub const MAX_QUEUES: usize = 100_000;

@@ -7,7 +7,13 @@
 
 pub mod codec;
 mod connection;
+mod delivery;
+mod error;
+#[allow(missing_docs)] // the variants' texts name their fields
 mod event;
+mod link;
+mod serial;
+mod session;
 
 pub use connection::{ClientSasl, Config, Connection};
 pub use event::{AttachReply, Event, Incoming, LinkId, Outgoing, SessionId};

@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use super::{Annotations, Cause, Committed, ConsumerId, Location, Message, ProducerId, QueuePolicy, Seq};
+use super::{
+    Annotations, Cause, Committed, ConsumerId, Location, Message, ProducerId, QueuePolicy, Seq, Ticket,
+};
 use crate::time::Millis;
 
 /// A command to a node. `dead_letter` in those that have it chooses the node's dead-letter tree.
@@ -29,6 +31,9 @@ pub enum Command {
     Unsubscribe { consumer: ConsumerId, cause: DetachCause },
     /// A batch is safe.
     Committed(Committed),
+    /// The store had no room for a batch and wrote nothing of it. Its new messages are taken back and
+    /// refused; everything else in it comes again in the next batch.
+    CommitFailed { ticket: Ticket },
     /// Bodies asked for with `Effect::Load`; `None`: could not be read (the store reports it poisoned).
     Loaded { dead_letter: bool, bodies: Vec<(Seq, Option<Arc<Message>>)> },
     /// The store has, or has no longer, room for new messages.
@@ -144,4 +149,12 @@ pub struct MoveIn {
     pub message: Option<Arc<Message>>,
     /// The state it is to have.
     pub state: Arc<super::EntryState>,
+    /// Bytes of the message.
+    pub size: u32,
+    /// header.priority.
+    pub priority: u8,
+    /// header.first-acquirer as published.
+    pub first_acquirer: bool,
+    /// header.durable.
+    pub durable: bool,
 }

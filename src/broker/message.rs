@@ -15,6 +15,9 @@ pub struct Message {
     /// The message-annotations section if there was one, then the bare message and footer, bit for bit
     /// as published. Header and delivery-annotations are not in it (part 3.2).
     pub bytes: Arc<[u8]>,
+    /// Where in `bytes` that begins: what came before (header, delivery-annotations) was for this hop
+    /// only, and cutting it off by an offset spares a copy.
+    pub from: u32,
     /// The transfer's message-format (part 2.7.5).
     pub format: u32,
     /// header.durable: survives a crash, and its `accepted` waits for the disk.
@@ -27,6 +30,14 @@ pub struct Message {
     pub delivery_count: u32,
     /// When it expires: arrival + header.ttl, or properties.absolute-expiry-time, whichever is sooner.
     pub expires: Option<Millis>,
+}
+
+impl Message {
+    /// The sections that are kept and forwarded.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        self.bytes.get(self.from as usize..).unwrap_or_default()
+    }
 }
 
 /// What changes about a message while it is queued, and must survive a crash when the message does.
@@ -54,7 +65,10 @@ pub struct EntryState {
 /// Annotation pairs, each key and value as its AMQP encoding; keys are unique and canonically encoded
 /// (shortest form) by whoever makes them, so equality of bytes is equality of keys.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Annotations(pub Vec<(Box<[u8]>, Box<[u8]>)>);
+pub struct Annotations(pub Vec<(Encoded, Encoded)>);
+
+/// An AMQP value as its encoding.
+pub type Encoded = Box<[u8]>;
 
 impl Annotations {
     /// Whether there is none.

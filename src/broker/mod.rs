@@ -4,13 +4,25 @@
 //! deliverable; `Node::take_batch` hands out the records that must be committed. No I/O, clock, lock
 //! or randomness (the seed is an argument). Knows nothing of AMQP's wire format (see `container`).
 
+pub mod address;
+#[allow(missing_docs)] // the variants' texts name their fields
 mod command;
+mod commit;
+mod dead_letter;
+#[allow(missing_docs)] // the variants' texts name their fields
 mod effect;
+mod evacuation;
 mod ids;
+mod ledger;
+mod lifetime;
 mod message;
 mod node;
 pub mod policy;
+mod publish;
+mod queue;
+#[allow(missing_docs)] // the variants' texts name their fields
 mod record;
+mod settlement;
 
 pub use command::{Command, DetachCause, Modified, MoveIn, Outcome, Publish, Settlement, Subscribe};
 pub use effect::{Delivery, Effect, Refusal};

@@ -1,12 +1,57 @@
-//! STUB of the agreed interface; the core's author replaces the bodies, not the signatures.
-#![allow(unused_variables)]
+//! A node: a queue and its dead-letter tree as one state machine, so that a move between them is one step.
+//!
+//! Invariant: the same commands at the same times give the same effects and records, whatever the
+//! machine. Only routes: each command's meaning is in a file of its own (`publish`, `settlement`,
+//! `commit`, `dead_letter`, `evacuation`, `lifetime`), the order of delivery in `queue`.
 
-use super::{Batch, Command, Effect, QueueDefinition, Restored};
+use std::collections::BTreeSet;
+
+use rustc_hash::FxHashMap;
+
+use super::{
+    Batch, Command, ConsumerId, Effect, ProducerId, QueueDefinition, Restored, Subscribe,
+    dead_letter::Moves,
+    evacuation::Evacuation,
+    ledger::Ledger,
+    lifetime::Had,
+    queue::{
+        MAX_PRIORITY, Memory, Queue,
+        entry::{Entry, FIRST_ACQUIRER, Status},
+        retry::Rng,
+    },
+    settlement::finish,
+};
 use crate::time::Millis;
+
+/// Bytes of bodies a node keeps in memory unless told otherwise.
+const MEMORY_BUDGET: u64 = 16 * 1024 * 1024;
+/// Messages expired in one flush: a million that expire together must not hold up the rest.
+const EXPIRE_AT_ONCE: usize = 4096;
 
 /// A queue and its dead-letter tree: one state machine, so that a move between them is one step.
 #[derive(Debug)]
-pub struct Node {}
+pub struct Node {
+    pub(super) definition: QueueDefinition,
+    pub(super) main: Queue,
+    pub(super) dead: Queue,
+    pub(super) ledger: Ledger,
+    pub(super) memory: Memory,
+    pub(super) rng: Rng,
+    /// Consumers by id: in the dead-letter tree or not, and their slot there.
+    pub(super) consumers: FxHashMap<ConsumerId, (bool, u32)>,
+    pub(super) producers: BTreeSet<ProducerId>,
+    pub(super) storage_full: bool,
+    /// The queue is full and its policy is to block.
+    pub(super) blocked: bool,
+    /// Producers were last told to go on.
+    pub(super) open: bool,
+    pub(super) moves: Moves,
+    pub(super) evacuation: Option<Evacuation>,
+    pub(super) evacuated_through: Option<u32>,
+    /// `Keep` records not committed.
+    pub(super) keeps: usize,
+    pub(super) had: Had,
+}
 
 /// A node in numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,6 +62,8 @@ pub struct Counts {
     pub acquired: u64,
     /// Messages waiting for their retry time.
     pub delayed: u64,
+    /// Messages on their way to another queue's dead letters.
+    pub moving: u64,
     /// Bytes of all messages.
     pub bytes: u64,
     /// Consumers attached.
@@ -27,45 +74,236 @@ impl Node {
     /// An empty node. `seed` feeds the retry jitter.
     #[must_use]
     pub fn new(definition: QueueDefinition, seed: u64) -> Self {
-        todo!()
+        let main = definition.id.main();
+        Self {
+            definition,
+            main: Queue::new(main),
+            dead: Queue::new(main.dead_letter()),
+            ledger: Ledger::new(),
+            memory: Memory { resident: 0, budget: MEMORY_BUDGET },
+            rng: Rng(seed),
+            consumers: FxHashMap::default(),
+            producers: BTreeSet::new(),
+            storage_full: false,
+            blocked: false,
+            open: true,
+            moves: Moves::default(),
+            evacuation: None,
+            evacuated_through: None,
+            keeps: 0,
+            had: Had::default(),
+        }
     }
+
+    #[inline]
+    pub(super) fn queue_mut(&mut self, dead_letter: bool) -> &mut Queue {
+        if dead_letter { &mut self.dead } else { &mut self.main }
+    }
+
     /// Recovery: sequence numbers continue from here.
     pub fn restore_next_seq(&mut self, dead_letter: bool, next: u64) {
-        todo!()
+        let queue = self.queue_mut(dead_letter);
+        queue.next_seq = queue.next_seq.max(next);
     }
+
     /// Recovery: a message that survived; before any command, in order of `Seq`.
-    pub fn restore(&mut self, entry: Restored) {
-        todo!()
+    pub fn restore(&mut self, restored: Restored) {
+        let Restored { queue, seq, location, size, priority, state, delivery_count, acquired_count, .. } =
+            restored;
+        let dead = queue.is_dead_letter();
+        // A dead letter does not expire by the time to live it had when it was alive.
+        let mortal = !dead && state.as_ref().is_none_or(|s| s.death.is_none());
+        let not_before = state.as_ref().and_then(|s| s.not_before);
+        let mut entry = Entry {
+            state,
+            expires: restored.expires.filter(|_| mortal).map_or(0, |at| at.0),
+            size,
+            flags: if restored.first_acquirer { FIRST_ACQUIRER } else { 0 },
+            priority: priority.min(MAX_PRIORITY),
+            ..Entry::VACANT
+        };
+        entry.set_counts(delivery_count, acquired_count);
+        entry.set_location(location);
+        self.had.message = true;
+        self.queue_mut(dead).restore(seq.0, entry, not_before);
     }
+
     /// Does one command.
     pub fn apply(&mut self, now: Millis, command: Command, effects: &mut Vec<Effect>) {
-        todo!()
+        match command {
+            Command::AttachProducer { producer } => self.attach_producer(producer, effects),
+            Command::DetachProducer { producer } => {
+                self.producers.remove(&producer);
+            }
+            Command::Publish { producer, messages } => self.publish(now, producer, messages),
+            Command::Subscribe(wish) => self.subscribe(now, *wish),
+            Command::Flow { consumer, delivery_count, credit, drain, echo } => {
+                self.with_consumer(consumer, |c| {
+                    c.flow(delivery_count, credit);
+                    c.drain = drain;
+                    c.echo |= echo;
+                });
+            }
+            Command::Room { consumer, messages, bytes } => {
+                self.with_consumer(consumer, |c| c.add_room(messages, bytes));
+            }
+            Command::Settle { consumer, settlements } => self.settle(now, consumer, settlements),
+            Command::Unsubscribe { consumer, cause } => self.unsubscribe(now, consumer, cause),
+            Command::Committed(committed) => self.committed(committed),
+            Command::CommitFailed { ticket } => self.commit_failed(ticket),
+            Command::Loaded { dead_letter, bodies } => {
+                let Self { main, dead, memory, .. } = self;
+                let queue = if dead_letter { dead } else { main };
+                for (seq, body) in bodies {
+                    queue.loaded(now, seq.0, body, memory);
+                }
+            }
+            Command::StorageFull(full) => self.storage_full = full,
+            Command::Evacuate { segment, limit } => self.evacuate(segment, limit),
+            Command::MemoryBudget { bytes } => {
+                self.memory.budget = bytes;
+                self.main.spill_newest(&mut self.memory);
+                self.dead.spill_newest(&mut self.memory);
+            }
+            Command::Policy(policy) => self.definition.policy = *policy,
+            Command::MoveIn(message) => self.move_in(*message),
+            Command::MovedOut { seq, taken } => self.moved_out(seq.0, taken),
+            Command::Purge { dead_letter } => self.purge(dead_letter),
+        }
     }
+
+    fn attach_producer(&mut self, producer: ProducerId, effects: &mut Vec<Effect>) {
+        self.had.link = true;
+        if self.producers.insert(producer) && !self.open {
+            effects.push(Effect::ProducerCredit { producer, open: false });
+        }
+    }
+
+    fn subscribe(&mut self, now: Millis, wish: Subscribe) {
+        let (id, dead) = (wish.consumer, wish.dead_letter);
+        // Ids are not reused; should one come twice, the first is over.
+        self.unsubscribe(now, id, super::DetachCause::Clean);
+        let slot = self.queue_mut(dead).subscribe(wish);
+        self.consumers.insert(id, (dead, slot));
+        self.had.link = true;
+    }
+
+    fn with_consumer(&mut self, id: ConsumerId, change: impl FnOnce(&mut super::queue::consumer::Consumer)) {
+        let Some(&(dead, slot)) = self.consumers.get(&id) else { return };
+        let queue = self.queue_mut(dead);
+        if let Some(consumer) = queue.consumer(slot) {
+            change(consumer);
+        }
+        queue.reconsider(slot);
+    }
+
+    fn purge(&mut self, dead_letter: bool) {
+        let Self { main, dead, ledger, memory, .. } = self;
+        let queue = if dead_letter { dead } else { main };
+        for seq in queue.with_status(&[Status::Available, Status::Delayed]) {
+            finish(queue, ledger, memory, seq);
+        }
+    }
+
     /// After some commands: expires, wakes, dispatches, pages; effects come in here and from `apply`.
     pub fn flush(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        todo!()
+        self.wake(now);
+        for dead in [false, true] {
+            self.dispatch(now, dead, effects);
+        }
+        self.offer_moves(effects);
+        self.finish_evacuation(effects);
+        self.regulate(effects);
+        self.answers(effects);
+        self.end_of_life(effects);
     }
+
+    /// Does what time has brought.
+    fn wake(&mut self, now: Millis) {
+        self.main.wake_delayed(now);
+        self.dead.wake_delayed(now);
+        for seq in self.main.expired(now, EXPIRE_AT_ONCE) {
+            self.expire(now, seq);
+        }
+        self.main.find_stranded(now);
+        for seq in self.main.take_stranded(now, self.definition.policy.stranded_after_ms) {
+            // "If its time to live has passed, it expires instead"
+            if self.main.entries.get(seq).is_some_and(|e| e.expired(now)) {
+                self.expire(now, seq);
+            } else {
+                self.bury(now, seq, super::DeathReason::Undeliverable, None);
+            }
+        }
+    }
+
+    fn dispatch(&mut self, now: Millis, dead_letter: bool, effects: &mut Vec<Effect>) {
+        let Self { main, dead, ledger, memory, .. } = self;
+        let queue = if dead_letter { dead } else { main };
+        let mut done = queue.dispatch(now, memory, effects);
+        // Sent settled: sent is accepted.
+        for seq in done.presettled {
+            finish(queue, ledger, memory, seq);
+        }
+        let bodies = queue.plan_load(&mut done.wanted);
+        if !bodies.is_empty() {
+            effects.push(Effect::Load { dead_letter, bodies });
+        }
+        for seq in done.expired {
+            self.expire(now, seq);
+        }
+    }
+
     /// The records since the last call, if any.
     pub fn take_batch(&mut self) -> Option<Batch> {
-        todo!()
+        self.ledger.take_batch()
     }
+
     /// When `flush` is next due without a command.
     #[must_use]
     pub fn next_wake(&self) -> Option<Millis> {
-        todo!()
+        let main = self.main.next_wake(self.definition.policy.stranded_after_ms);
+        main.into_iter().chain(self.dead.next_wake(u64::MAX)).min()
     }
+
     /// A clean stop: makes records of the non-durable messages too, so that they are kept.
     pub fn prepare_stop(&mut self) {
-        todo!()
+        if !self.outlives_the_process() {
+            return;
+        }
+        let Self { main, dead, ledger, .. } = self;
+        let all = [Status::Available, Status::Acquired, Status::Delayed, Status::Moving];
+        for queue in [main, dead] {
+            for seq in queue.with_status(&all) {
+                let id = queue.id;
+                let Some(entry) = queue.entries.get_mut(seq).filter(|e| !e.recorded()) else { continue };
+                let Some(message) = entry.message.clone() else { continue };
+                let fresh = entry.state.is_none() && entry.acquired_count == 0;
+                let as_published = fresh && entry.delivery_count == message.delivery_count;
+                let (ticket, index) = ledger.put(id, seq, message, None);
+                entry.set_pending(ticket, index);
+                match &entry.state {
+                    Some(state) => ledger.state(id, seq, state.clone()),
+                    None if !as_published => {
+                        ledger.count(id, seq, entry.delivery_count, entry.acquired_count)
+                    }
+                    None => {}
+                }
+            }
+        }
     }
+
     /// Main queue's and dead-letter tree's numbers.
     #[must_use]
     pub fn counts(&self) -> (Counts, Counts) {
-        todo!()
+        (self.main.tally, self.dead.tally)
     }
+
     /// The definition as it is now.
     #[must_use]
     pub fn definition(&self) -> &QueueDefinition {
-        todo!()
+        &self.definition
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,38 @@
 //! may or may not be. All state that must survive goes through `submit`; everything else an
 //! implementation keeps (sled) is a cache that can be rebuilt. Does not know queues' rules.
 
+#[cfg(feature = "server")]
+mod block;
+#[cfg(feature = "server")]
+pub mod check;
+#[cfg(feature = "server")]
+mod checkpoint;
+#[cfg(feature = "server")]
+mod compaction;
+#[cfg(feature = "server")]
+mod delta;
+#[cfg(feature = "server")]
+pub mod fault;
+#[cfg(feature = "server")]
+mod index;
+#[cfg(feature = "server")]
+pub mod journal;
+#[cfg(feature = "server")]
+mod lock;
+mod memory;
+pub mod record;
+#[cfg(feature = "server")]
+mod recovery;
+#[cfg(feature = "server")]
+mod space;
+
 use std::sync::Arc;
 
+#[cfg(feature = "server")]
+pub use self::fault::Fault;
+#[cfg(feature = "server")]
+pub use self::journal::{JournalStore, Options};
+pub use self::memory::{MemoryStore, State};
 use crate::broker::{Batch, Committed, Location, Message, QueueDefinition, QueueId, Restored};
 
 /// A place for records that survives crashes; one shard of it, owned by this process.
@@ -53,7 +83,10 @@ pub enum StoreEvent {
     /// There is, or is no longer, too little room for new messages. Settlements still go through.
     Full(bool),
     /// Segments up to this one are to be emptied: send every node `Command::Evacuate`.
-    Evacuate { segment: u32 },
+    Evacuate {
+        /// The newest segment to be emptied.
+        segment: u32,
+    },
     /// A write or fsync failed: nothing more will be committed. The process must stop.
     Poisoned(StoreError),
 }
@@ -104,4 +137,10 @@ pub enum StoreError {
     /// Another process has the directory open.
     #[error("{0}")]
     Locked(Arc<str>),
+}
+
+/// A failure of the disk, in words.
+#[cfg(feature = "server")]
+fn failed(what: &str, path: &std::path::Path, error: &std::io::Error) -> StoreError {
+    StoreError::Failed(format!("{what} {}: {error}", path.display()).into())
 }

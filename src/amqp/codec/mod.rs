@@ -4,7 +4,44 @@
 //! performatives (transfer, disposition, flow) never touch serde at all. Unknown types in known places
 //! come out as values (`DeliveryState::Unknown`, `AttachFrame::refuse`), never as a decode error.
 
+pub mod code;
+pub mod section;
+pub mod write;
+
+mod attach;
+mod delivery_state;
+mod disposition;
+mod encode_value;
+mod error;
+mod flow;
+mod frame;
+mod performative;
+mod read;
+mod sasl;
+mod terminus;
+mod transfer;
+mod validate;
+mod value;
+mod wire_state;
+
 use fe2o3_amqp_types::definitions::Error;
+
+pub use attach::{AttachFrame, encode_attach};
+pub use delivery_state::{condition_name, decode_state, encode_error, encode_state, error_condition};
+pub use disposition::{Disposition, encode_disposition};
+pub use encode_value::{encode_fields, encode_value};
+pub use error::DecodeError;
+pub use flow::{Flow, encode_flow};
+pub use frame::{FrameHeader, FrameKind, Parsed, frame_end, frame_start, parse_frame};
+pub use performative::{
+    Performative, decode, encode_begin, encode_close, encode_detach, encode_end, encode_open,
+};
+pub use sasl::{SaslFrame, decode_sasl, encode_sasl};
+pub use terminus::{encode_source, encode_target};
+pub use transfer::{Transfer, encode_transfer};
+pub use validate::validate;
+pub use value::{decode_fields, decode_value};
+pub use wire_state::{from_wire, from_wire_outcome, to_wire, to_wire_outcome};
 
 /// A delivery state (part 3.4, 4.5.8), small enough to pass by value.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,28 +64,5 @@ pub enum DeliveryState {
     Unknown(Box<str>),
 }
 
-// --- agreed interface of the codec; its author fills in these (bodies), the engine's author calls them ---
-//
-// pub struct FrameHeader { pub size: u32, pub doff: u8, pub kind: FrameKind /* Amqp | Sasl */, pub channel: u16 }
-// pub enum Parsed<'a> { Incomplete, Frame { header: FrameHeader, body: &'a [u8], total: usize } }
-// pub fn parse_frame(input: &[u8], max_frame_size: u32) -> Result<Parsed<'_>, DecodeError>
-//      (extended header skipped, doff < 2 and oversize and runts are errors)
-// pub fn frame_start(out: &mut Vec<u8>, kind, channel) -> usize   and   frame_end(out, start)   (patches the size)
-//
-// pub enum Performative { Open(Box<Open>), Begin(Box<Begin>), Attach(Box<AttachFrame>), Flow(Flow), Transfer(Transfer),
-//      Disposition(Disposition), Detach(Box<Detach>), End(Box<End>), Close(Box<Close>) }
-// pub struct AttachFrame { pub attach: Attach /* offending fields replaced by None */, pub refuse: Option<Box<Error>> }
-// pub struct Transfer { handle: u32, delivery_id: Option<u32>, delivery_tag: Option<SmallTag>, message_format: Option<u32>,
-//      settled: Option<bool>, more: bool, rcv_settle_mode: Option<u8>, state: Option<DeliveryState>, resume, aborted, batchable: bool }
-//      (own structs, plain fields; decode borrows the tag: `delivery_tag: Option<&'a [u8]>` on `Transfer<'a>`)
-// pub struct Flow { all fields of 2.7.4, Option where optional; properties: Option<Fields> boxed }
-// pub struct Disposition { role: Role, first: u32, last: Option<u32>, settled: bool, state: Option<DeliveryState>, batchable }
-// pub fn decode(body: &[u8]) -> Result<(Performative<'_>, usize /* where the payload begins */), DecodeError>
-// pub fn decode_sasl(body: &[u8]) -> Result<SaslFrame, DecodeError>;  encode_sasl(&SaslFrame, out)
-// pub fn encode_open/begin/attach/detach/end/close(&T, out), encode_transfer/flow/disposition(&T, out): performative bytes only, no frame
-// pub fn validate(bytes: &[u8]) -> Result<usize, DecodeError>   one AMQP value: its length; iterative, depth <= 32
-// pub mod section: walk(payload) -> Result<Sections, DecodeError>; struct Sections { header: Option<Range>, delivery_annotations, message_annotations,
-//      bare: Range (properties start .. end of payload incl. footer), properties, application_properties: Option<Range>, body kind ...},
-//      decode_header(bytes) -> Header {durable, priority, ttl, first_acquirer, delivery_count}, encode_header(&Header, out),
-//      properties lookups by field index without full decode: property_to(bytes) -> Option<&str>, absolute_expiry_time, message_id raw,
-//      annotation map iteration as raw (key bytes, value bytes) pairs: map_pairs(bytes) -> iterator; encode_map(pairs, out)
+#[cfg(test)]
+mod tests;

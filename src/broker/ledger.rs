@@ -1,0 +1,317 @@
+//! What a node owes: records to the store, and answers that wait for them to be safe.
+//!
+//! Invariant: an answer leaves only after the batch with its record was committed (or, to a publisher,
+//! when the message was finally settled first), and each is given once. Batches are kept, by what
+//! they were about, until their fate is known. Knows no queues: who asks says what a record means.
+
+use std::{collections::VecDeque, hash::Hash};
+
+use rustc_hash::FxHashMap;
+
+use super::{
+    Batch, ConsumerId, Effect, EntryState, Location, Message, Outcome, ProducerId, QueueDefinition, QueueId,
+    Record, Refusal, Seq, Ticket,
+};
+use std::sync::Arc;
+
+/// A message whose new place on disk a batch will tell.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Put {
+    /// Where the message is now (it may have moved since).
+    pub queue: QueueId,
+    pub seq: u64,
+    /// A `Keep`, not a new message.
+    pub keep: bool,
+    /// Who waits for an answer to it.
+    pub answer: Option<(ProducerId, u64)>,
+}
+
+/// What a record was about, to make it anew from the state of then if its batch fails.
+#[derive(Debug, Clone)]
+pub(crate) enum Redo {
+    /// The queue's definition changed.
+    Defined(Arc<QueueDefinition>),
+    /// It is gone.
+    Gone(QueueId, u64),
+    /// It changed.
+    Changed(QueueId, u64),
+    /// It moved.
+    Moved { from: (QueueId, Seq), to: (QueueId, u64) },
+}
+
+/// Somebody to tell once a batch is safe.
+#[derive(Debug, Clone)]
+pub(crate) enum Notice {
+    /// A consumer's settlement.
+    Settled(ConsumerId, Seq, Outcome),
+    /// The queue a message came from.
+    MovedIn((QueueId, Seq)),
+}
+
+/// A batch whose fate is not known.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    pub ticket: u64,
+    pub puts: Vec<Put>,
+    pub notices: Vec<Notice>,
+    pub redo: Vec<Redo>,
+}
+
+/// Values collected by whom they are for, in order of first appearance.
+#[derive(Debug)]
+struct Grouped<K, V> {
+    groups: Vec<(K, Vec<V>)>,
+    index: FxHashMap<K, usize>,
+}
+
+impl<K: Copy + Eq + Hash, V> Grouped<K, V> {
+    fn new() -> Self {
+        Self { groups: Vec::new(), index: FxHashMap::default() }
+    }
+
+    #[inline]
+    fn push(&mut self, key: K, value: V) {
+        // Runs for the same one are the rule: look at the newest group before hashing.
+        if let Some((_, values)) = self.groups.last_mut().filter(|(last, _)| *last == key) {
+            values.push(value);
+            return;
+        }
+        let index = *self.index.entry(key).or_insert(self.groups.len());
+        match self.groups.get_mut(index) {
+            Some((_, values)) => values.push(value),
+            None => self.groups.push((key, vec![value])),
+        }
+    }
+
+    fn drain(&mut self) -> Vec<(K, Vec<V>)> {
+        self.index.clear();
+        std::mem::take(&mut self.groups)
+    }
+}
+
+/// The books of a node.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    records: Vec<Record>,
+    /// What `records` is about; its ticket is the next batch's.
+    open: Pending,
+    in_flight: VecDeque<Pending>,
+    answers: Grouped<ProducerId, (u64, Option<Refusal>)>,
+    settled: Grouped<ConsumerId, (Seq, Outcome)>,
+    moved_in: Vec<((QueueId, Seq), bool)>,
+}
+
+impl Ledger {
+    pub(crate) fn new() -> Self {
+        Self {
+            records: Vec::new(),
+            open: Pending { ticket: 1, ..Pending::default() },
+            in_flight: VecDeque::new(),
+            answers: Grouped::new(),
+            settled: Grouped::new(),
+            moved_in: Vec::new(),
+        }
+    }
+
+    /// Records a new message; what `Entry::set_pending` needs.
+    #[inline]
+    pub(crate) fn put(
+        &mut self,
+        queue: QueueId,
+        seq: u64,
+        message: Arc<Message>,
+        answer: Option<(ProducerId, u64)>,
+    ) -> (u64, u32) {
+        self.records.push(Record::Put { queue, seq: Seq(seq), message });
+        self.open.puts.push(Put { queue, seq, keep: false, answer });
+        (self.open.ticket, (self.open.puts.len() - 1) as u32)
+    }
+
+    /// Records the queue itself.
+    pub(crate) fn define(&mut self, definition: &QueueDefinition) {
+        let definition = Arc::new(definition.clone());
+        self.records.push(Record::Define(Arc::clone(&definition)));
+        self.open.redo.push(Redo::Defined(definition));
+    }
+
+    /// Records that the queue and all in it are gone.
+    pub(crate) fn delete(&mut self, queue: QueueId) {
+        self.records.push(Record::Delete(queue));
+    }
+
+    /// Records that a message is still there.
+    pub(crate) fn keep(
+        &mut self,
+        queue: QueueId,
+        seq: u64,
+        location: Location,
+        state: Option<Arc<EntryState>>,
+    ) {
+        self.records.push(Record::Keep { queue, seq: Seq(seq), location, state });
+        self.open.puts.push(Put { queue, seq, keep: true, answer: None });
+    }
+
+    /// Records that a message is gone.
+    #[inline]
+    pub(crate) fn gone(&mut self, queue: QueueId, seq: u64) {
+        self.records.push(Record::Settle { queue, seq: Seq(seq) });
+        self.open.redo.push(Redo::Gone(queue, seq));
+    }
+
+    /// Records new counters.
+    pub(crate) fn count(&mut self, queue: QueueId, seq: u64, delivery_count: u32, acquired_count: u32) {
+        self.records.push(Record::Count { queue, seq: Seq(seq), delivery_count, acquired_count });
+        self.open.redo.push(Redo::Changed(queue, seq));
+    }
+
+    /// Records a new state.
+    pub(crate) fn state(&mut self, queue: QueueId, seq: u64, state: Arc<EntryState>) {
+        self.records.push(Record::State { queue, seq: Seq(seq), state });
+        self.open.redo.push(Redo::Changed(queue, seq));
+    }
+
+    /// Records a move.
+    pub(crate) fn moved(&mut self, from: (QueueId, Seq), to: (QueueId, u64), state: Arc<EntryState>) {
+        self.records.push(Record::Move { from, to: (to.0, Seq(to.1)), state });
+        self.open.redo.push(Redo::Moved { from, to });
+    }
+
+    /// The put with this ticket and index, while its batch is open or in flight.
+    pub(crate) fn pending_put(&mut self, (ticket, index): (u64, u32)) -> Option<&mut Put> {
+        let batch = if ticket == self.open.ticket {
+            &mut self.open
+        } else {
+            let first = self.in_flight.front()?.ticket;
+            self.in_flight.get_mut(usize::try_from(ticket.checked_sub(first)?).ok()?)?
+        };
+        batch.puts.get_mut(index as usize)
+    }
+
+    /// A message with an uncommitted `Keep` moved within the node.
+    pub(crate) fn keep_moved(&mut self, from: (QueueId, u64), to: (QueueId, u64)) {
+        let batches = self.in_flight.iter_mut().chain([&mut self.open]);
+        for put in batches.flat_map(|b| &mut b.puts).filter(|p| p.keep && (p.queue, p.seq) == from) {
+            (put.queue, put.seq) = to;
+        }
+    }
+
+    /// A message was finally settled before its put was committed: its publisher hears now.
+    pub(crate) fn settled_early(&mut self, pending: (u64, u32)) {
+        if let Some((producer, token)) = self.pending_put(pending).and_then(|p| p.answer.take()) {
+            self.answer(producer, token, None);
+        }
+    }
+
+    /// Answers a publisher at the next flush.
+    #[inline]
+    pub(crate) fn answer(&mut self, producer: ProducerId, token: u64, refusal: Option<Refusal>) {
+        self.answers.push(producer, (token, refusal));
+    }
+
+    /// Gives a notice when all records so far are safe: at once if none is under way.
+    pub(crate) fn notify_when_safe(&mut self, notice: Notice) {
+        if self.records.is_empty() {
+            match self.in_flight.back_mut() {
+                Some(batch) => batch.notices.push(notice),
+                None => self.notify(notice),
+            }
+        } else {
+            self.open.notices.push(notice);
+        }
+    }
+
+    /// Gives a notice at the next flush.
+    pub(crate) fn notify(&mut self, notice: Notice) {
+        match notice {
+            Notice::Settled(consumer, seq, outcome) => self.settled.push(consumer, (seq, outcome)),
+            Notice::MovedIn(from) => self.moved_in.push((from, true)),
+        }
+    }
+
+    /// Tells the queue a message was offered by that it is not taken.
+    pub(crate) fn not_taken(&mut self, from: (QueueId, Seq)) {
+        self.moved_in.push((from, false));
+    }
+
+    /// The records since the last call.
+    pub(crate) fn take_batch(&mut self) -> Option<Batch> {
+        if self.records.is_empty() {
+            return None;
+        }
+        let ticket = self.open.ticket;
+        let records = std::mem::take(&mut self.records);
+        // As much room as last time: batches of a busy queue are alike.
+        self.records.reserve(records.len().min(1024));
+        let next = Pending { ticket: ticket + 1, ..Pending::default() };
+        self.in_flight.push_back(std::mem::replace(&mut self.open, next));
+        Some(Batch { ticket: Ticket(ticket), records })
+    }
+
+    /// Ticket of the newest batch that has a record, be it open still.
+    pub(crate) fn newest(&self) -> u64 {
+        self.open.ticket - u64::from(self.records.is_empty())
+    }
+
+    /// All batches up to this ticket have met their fate.
+    pub(crate) fn settled_through(&self) -> u64 {
+        self.in_flight.front().map_or(self.open.ticket, |b| b.ticket) - 1
+    }
+
+    /// Takes the batch with this ticket out: its fate is known. Batches before it have none of their own
+    /// any more (they complete in order), so there are none.
+    pub(crate) fn take_pending(&mut self, ticket: Ticket) -> Option<Pending> {
+        if self.in_flight.front()?.ticket != ticket.0 {
+            return None;
+        }
+        self.in_flight.pop_front()
+    }
+
+    /// All answers due, one effect for each they are for.
+    pub(crate) fn flush(&mut self, effects: &mut Vec<Effect>) {
+        for (producer, answers) in self.answers.drain() {
+            effects.push(Effect::Published { producer, answers });
+        }
+        for (consumer, settlements) in self.settled.drain() {
+            effects.push(Effect::Settled { consumer, settlements });
+        }
+        effects.extend(self.moved_in.drain(..).map(|(from, taken)| Effect::MovedIn { from, taken }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_grouped_and_keep_their_order() {
+        let mut ledger = Ledger::new();
+        for token in 0..6 {
+            ledger.answer(ProducerId(token % 2), token, None);
+        }
+        let mut effects = Vec::new();
+        ledger.flush(&mut effects);
+        let tokens: Vec<(u64, Vec<u64>)> = effects
+            .iter()
+            .map(|e| match e {
+                Effect::Published { producer, answers } => {
+                    (producer.0, answers.iter().map(|a| a.0).collect())
+                }
+                _ => unreachable!(),
+            })
+            .collect();
+        assert_eq!(tokens, [(0, vec![0, 2, 4]), (1, vec![1, 3, 5])]);
+    }
+
+    #[test]
+    fn a_notice_waits_for_the_newest_batch_under_way() {
+        let mut ledger = Ledger::new();
+        ledger.gone(QueueId(0), 1);
+        let first = ledger.take_batch().map(|b| b.ticket);
+        assert_eq!(first, Some(Ticket(1)));
+        ledger.notify_when_safe(Notice::Settled(ConsumerId(1), Seq(1), Outcome::Accepted));
+        let mut effects = Vec::new();
+        ledger.flush(&mut effects);
+        assert!(effects.is_empty());
+        assert_eq!(ledger.take_pending(Ticket(1)).map(|p| p.notices.len()), Some(1));
+    }
+}

@@ -1,0 +1,10 @@
+//! Tests of the node, with a journal in memory standing for the store.
+
+mod accounts;
+mod dead_letters;
+mod delivery;
+mod limits;
+mod model;
+mod outcomes;
+mod paging;
+mod rig;

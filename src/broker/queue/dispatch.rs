@@ -1,0 +1,287 @@
+//! Who gets which message next.
+//!
+//! Invariant: within a priority messages are handed out in the order of their numbers to those who may
+//! have them, never an expired one, never beyond a consumer's credit or room; consumers take turns in
+//! small bursts. A message whose body is not in memory holds up its own priority only.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::{
+    Memory, Queue,
+    consumer::Consumer,
+    entry::{Entries, Entry, Status, UNREADABLE},
+    ready::{LEVELS, Ready},
+};
+use crate::{
+    broker::{Delivery, Effect, Seq},
+    time::Millis,
+};
+
+/// Messages a consumer gets in a turn when others wait.
+const BURST: u64 = 32;
+/// Bodies read at a time for somebody who browses.
+const BROWSE_AHEAD: usize = 64;
+
+/// What a dispatch leaves to the node.
+#[derive(Debug, Default)]
+pub(crate) struct Dispatched {
+    /// Came up expired; taken off the lists, to be expired by the node.
+    pub expired: Vec<u64>,
+    /// Sent settled: sent is accepted.
+    pub presettled: Vec<u64>,
+    /// Somebody waits for these bodies.
+    pub wanted: Vec<u64>,
+}
+
+enum Next {
+    /// This one, ready to go.
+    Message(u64),
+    /// There is one, but its body is not in memory.
+    Blocked,
+    /// Nothing for this consumer.
+    Nothing,
+}
+
+impl Queue {
+    /// Hands out what can be handed out and answers drains.
+    pub(crate) fn dispatch(
+        &mut self,
+        now: Millis,
+        memory: &mut Memory,
+        effects: &mut Vec<Effect>,
+    ) -> Dispatched {
+        let mut done = Dispatched::default();
+        self.browse(now, memory, effects, &mut done);
+        let mut touched: VecDeque<u32> = VecDeque::new();
+        let mut idle = 0;
+        while self.tally.available > 0 && idle <= self.ring.len() {
+            let Some(slot) = self.ring.pop_front() else { break };
+            let waiting = self.ring.len() as u64;
+            let quota = match waiting {
+                0 => u64::MAX,
+                n => (self.tally.available / (n + 1)).clamp(1, BURST),
+            };
+            let before = self.outbox_len(slot);
+            let served = self.serve(slot, quota, now, memory, &mut done);
+            if before == 0 && served > 0 {
+                touched.push_back(slot);
+            }
+            idle = if served == 0 { idle + 1 } else { 0 };
+            self.back_in_ring(slot);
+        }
+        for slot in touched {
+            let Some(consumer) = self.consumer(slot) else { continue };
+            let deliveries = std::mem::take(&mut consumer.outbox);
+            effects.push(Effect::Deliver { consumer: consumer.id, deliveries });
+        }
+        self.answer(now, effects, &mut done);
+        done
+    }
+
+    fn outbox_len(&mut self, slot: u32) -> usize {
+        self.consumer(slot).map_or(0, |c| c.outbox.len())
+    }
+
+    fn back_in_ring(&mut self, slot: u32) {
+        let Some(consumer) = self.consumers.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        consumer.ringed = consumer.willing();
+        if consumer.ringed {
+            self.ring.push_back(slot);
+        }
+    }
+
+    /// One consumer's turn; how many it got.
+    fn serve(
+        &mut self,
+        slot: u32,
+        quota: u64,
+        now: Millis,
+        memory: &mut Memory,
+        done: &mut Dispatched,
+    ) -> u64 {
+        let mut served = 0;
+        while served < quota {
+            let Some(consumer) = self.consumers.get_mut(slot as usize).and_then(Option::as_mut) else {
+                break;
+            };
+            if !consumer.willing() {
+                break;
+            }
+            let Next::Message(seq) = next(&mut self.ready, &self.entries, consumer, now, done) else { break };
+            let Some(entry) = self.entries.get_mut(seq) else { break };
+            let Some(message) = (if memory.over() && entry.location().is_some() {
+                memory.resident -= u64::from(entry.size);
+                entry.message.take()
+            } else {
+                entry.message.clone()
+            }) else {
+                break;
+            };
+            entry.status = Status::Acquired;
+            entry.holder = slot;
+            let level = self.ready.level(entry.priority);
+            level.take(seq);
+            level.waiting -= 1;
+            self.tally.available -= 1;
+            self.tally.acquired += 1;
+            consumer.sent(entry.size);
+            consumer.outbox.push(delivery(seq, message, entry, now));
+            if consumer.presettled {
+                done.presettled.push(seq);
+            } else {
+                consumer.hold(seq);
+            }
+            served += 1;
+        }
+        served
+    }
+
+    /// Answers drains that have got all there is, and echoes.
+    fn answer(&mut self, now: Millis, effects: &mut Vec<Effect>, done: &mut Dispatched) {
+        if self.asking.is_empty() {
+            return;
+        }
+        let available = u32::try_from(self.tally.available).unwrap_or(u32::MAX);
+        for slot in std::mem::take(&mut self.asking) {
+            let Self { ready, entries, consumers, .. } = self;
+            let Some(consumer) = consumers.get_mut(slot as usize).and_then(Option::as_mut) else { continue };
+            let drained =
+                consumer.drain && (consumer.credit == 0 || exhausted(ready, entries, consumer, now, done));
+            if drained {
+                consumer.use_up_credit();
+                consumer.asking = false;
+            } else if consumer.drain {
+                self.asking.push(slot);
+                continue;
+            } else {
+                consumer.asking = false;
+                if !std::mem::take(&mut consumer.echo) {
+                    continue;
+                }
+            }
+            let Consumer { id, delivery_count, credit, .. } = *consumer;
+            effects.push(Effect::Flow { consumer: id, delivery_count, credit, available, drained });
+        }
+    }
+
+    /// Shows those who browse what they have not seen.
+    fn browse(&mut self, now: Millis, memory: &mut Memory, effects: &mut Vec<Effect>, done: &mut Dispatched) {
+        for i in 0..self.browsers.len() {
+            let Some(&slot) = self.browsers.get(i) else { break };
+            while let Some(consumer) = self.consumers.get_mut(slot as usize).and_then(Option::as_mut) {
+                if !consumer.willing() {
+                    break;
+                }
+                let Some(seq) = next_to_see(&self.entries, consumer, now) else { break };
+                let Some(entry) = self.entries.get(seq) else { break };
+                let Some(message) = entry.message.clone() else {
+                    want_ahead(&self.entries, seq, &mut done.wanted);
+                    break;
+                };
+                consumer.cursor = seq + 1;
+                consumer.sent(entry.size);
+                consumer.outbox.push(delivery(seq, message, entry, now));
+                self.spill(seq, memory);
+            }
+            let Some(consumer) = self.consumer(slot) else { continue };
+            if !consumer.outbox.is_empty() {
+                let deliveries = std::mem::take(&mut consumer.outbox);
+                effects.push(Effect::Deliver { consumer: consumer.id, deliveries });
+            }
+        }
+    }
+}
+
+/// The first message this consumer may have.
+#[inline]
+fn next(
+    ready: &mut Ready,
+    entries: &Entries,
+    consumer: &mut Consumer,
+    now: Millis,
+    done: &mut Dispatched,
+) -> Next {
+    let mut blocked = false;
+    for number in (0..LEVELS).rev() {
+        let Some(level) = ready.levels.get_mut(number).filter(|l| l.waiting > 0) else { continue };
+        loop {
+            let mut head = level.head(entries, number);
+            if level.has_picky() {
+                let from = consumer.picky_from.get(number).copied().unwrap_or(0);
+                let picky = level.picky_head(entries, from, &consumer.endpoint);
+                if let Some(place) = consumer.picky_from.get_mut(number) {
+                    *place = picky.unwrap_or(u64::MAX);
+                }
+                head = head.into_iter().chain(picky).min();
+            }
+            let Some(seq) = head else { break };
+            let Some(entry) = entries.get(seq) else { break };
+            if entry.expired(now) {
+                // Off its list and still counted as waiting, until the node expires it after this dispatch.
+                level.take(seq);
+                done.expired.push(seq);
+                continue;
+            }
+            if entry.message.is_some() {
+                return Next::Message(seq);
+            }
+            done.wanted.push(seq);
+            blocked = true;
+            break;
+        }
+    }
+    if blocked { Next::Blocked } else { Next::Nothing }
+}
+
+/// Whether there is nothing now for a consumer that could take something.
+fn exhausted(
+    ready: &mut Ready,
+    entries: &Entries,
+    consumer: &mut Consumer,
+    now: Millis,
+    done: &mut Dispatched,
+) -> bool {
+    if consumer.browse {
+        return next_to_see(entries, consumer, now).is_none();
+    }
+    matches!(next(ready, entries, consumer, now, done), Next::Nothing)
+}
+
+/// The next message for somebody who browses: in order of arrival, waiting (also for a retry), not expired.
+fn next_to_see(entries: &Entries, consumer: &mut Consumer, now: Millis) -> Option<u64> {
+    loop {
+        let (seq, entry) = entries.next_from(consumer.cursor)?;
+        consumer.cursor = seq;
+        let visible = matches!(entry.status, Status::Available | Status::Delayed) && !entry.expired(now);
+        let readable = entry.message.is_some() || !entry.has(UNREADABLE);
+        if visible && readable {
+            return Some(seq);
+        }
+        consumer.cursor = seq + 1;
+    }
+}
+
+fn want_ahead(entries: &Entries, from: u64, wanted: &mut Vec<u64>) {
+    let mut seq = from;
+    for _ in 0..BROWSE_AHEAD {
+        let Some((found, entry)) = entries.next_from(seq) else { break };
+        if entry.message.is_none() && matches!(entry.status, Status::Available | Status::Delayed) {
+            wanted.push(found);
+        }
+        seq = found + 1;
+    }
+}
+
+#[inline]
+fn delivery(seq: u64, message: Arc<crate::broker::Message>, entry: &Entry, now: Millis) -> Delivery {
+    Delivery {
+        seq: Seq(seq),
+        message,
+        delivery_count: entry.delivery_count,
+        acquired_count: entry.acquired_count,
+        // "the time a message is considered live … reduced by the time it spent here" (part 3.2.1, ttl)
+        ttl_ms: (entry.expires != 0)
+            .then(|| u32::try_from(Millis(entry.expires).since_ms(now)).unwrap_or(u32::MAX)),
+        state: entry.state.clone(),
+    }
+}

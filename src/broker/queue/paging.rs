@@ -1,0 +1,155 @@
+//! Which bodies are in memory: dropped past the budget, read back ahead of demand.
+//!
+//! Invariant: a body is dropped only where the store has it (`Entry::location`), and `paged` counts the
+//! waiting ones without a body. Reads are bounded in number and bytes and asked for only while a
+//! consumer could take what they bring. An unreadable message is set aside, never lost.
+
+use std::sync::Arc;
+
+use super::{
+    Queue,
+    entry::{LOADING, Status, UNREADABLE},
+};
+use crate::{
+    broker::{Location, Message, Seq},
+    time::Millis,
+};
+
+/// Most messages in one read.
+const LOAD_MESSAGES: usize = 256;
+/// Most bytes in one read (a single larger message is read alone).
+const LOAD_BYTES: u64 = 1024 * 1024;
+/// Most messages being read at a time: two reads, so that one is on its way while the other is delivered.
+const LOADING_MAX: usize = 2 * LOAD_MESSAGES;
+/// Fewest messages looked ahead, so that a consumer giving credit one by one does not wait for each.
+const AHEAD_MIN: usize = 32;
+/// How long an unreadable message is set aside, the first time and later.
+const UNREADABLE_MS: (u64, u64) = (1000, 60_000);
+
+/// The memory a node's bodies may take.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// Bytes of the bodies held.
+    pub resident: u64,
+    /// How many it may be.
+    pub budget: u64,
+}
+
+impl Memory {
+    /// Whether bodies must go.
+    #[inline]
+    pub(crate) fn over(&self) -> bool {
+        self.resident > self.budget
+    }
+}
+
+impl Queue {
+    /// Drops a body if memory is short and the store has it.
+    pub(crate) fn spill(&mut self, seq: u64, memory: &mut Memory) {
+        if !memory.over() {
+            return;
+        }
+        let Some(entry) = self.entries.get_mut(seq) else { return };
+        if entry.location().is_some() && entry.message.take().is_some() {
+            memory.resident -= u64::from(entry.size);
+            self.paged += u64::from(entry.status == Status::Available);
+        }
+    }
+
+    /// Drops bodies from the newest on until the budget is kept: the oldest are needed first.
+    pub(crate) fn spill_newest(&mut self, memory: &mut Memory) {
+        let mut before = u64::MAX;
+        while memory.over() {
+            let Some((seq, _)) = self.entries.last_before(before) else { break };
+            self.spill(seq, memory);
+            before = seq;
+        }
+    }
+
+    /// Bodies to read now: those somebody waits for (`wanted`), and what comes after them.
+    pub(crate) fn plan_load(&mut self, wanted: &mut Vec<u64>) -> Vec<(Seq, Location)> {
+        if (self.paged == 0 && wanted.is_empty()) || self.loading >= LOADING_MAX {
+            return Vec::new();
+        }
+        let urgent = !wanted.is_empty();
+        let mut seqs = std::mem::take(wanted);
+        let credit: u64 = self.ring.iter().map(|s| self.credit(*s)).fold(0, u64::saturating_add);
+        if credit > 0 {
+            let window = usize::try_from(credit).unwrap_or(usize::MAX).clamp(AHEAD_MIN, LOADING_MAX);
+            let mut ahead = self.ahead(window);
+            if urgent || ahead.len() >= window / 4 {
+                seqs.append(&mut ahead);
+            }
+        }
+        self.start_load(&seqs)
+    }
+
+    fn credit(&self, slot: u32) -> u64 {
+        self.consumers.get(slot as usize).and_then(Option::as_ref).map_or(0, |c| u64::from(c.credit))
+    }
+
+    /// Waiting messages without a body that will be delivered next, highest priority first.
+    fn ahead(&self, window: usize) -> Vec<u64> {
+        let mut found = Vec::new();
+        let mut left = window;
+        for (i, level) in self.ready.levels.iter().enumerate().rev().filter(|(_, l)| l.waiting > 0) {
+            let mut seqs = level.ahead(&self.entries, left);
+            left = left.saturating_sub(seqs.len());
+            seqs.retain(|&seq| {
+                self.entries.get(seq).is_some_and(|e| {
+                    e.status == Status::Available && usize::from(e.priority) == i && e.message.is_none()
+                })
+            });
+            seqs.sort_unstable();
+            found.append(&mut seqs);
+            if left == 0 {
+                break;
+            }
+        }
+        found
+    }
+
+    fn start_load(&mut self, seqs: &[u64]) -> Vec<(Seq, Location)> {
+        let mut bodies = Vec::new();
+        let mut bytes = 0;
+        for &seq in seqs {
+            if bodies.len() == LOAD_MESSAGES || bytes >= LOAD_BYTES || self.loading >= LOADING_MAX {
+                break;
+            }
+            let Some(entry) = self.entries.get_mut(seq) else { continue };
+            let Some(location) = entry.location() else { continue };
+            if entry.message.is_none() && !entry.has(LOADING) {
+                entry.flags |= LOADING;
+                self.loading += 1;
+                bytes += u64::from(entry.size);
+                bodies.push((Seq(seq), location));
+            }
+        }
+        bodies
+    }
+
+    /// A body was read, or could not be.
+    pub(crate) fn loaded(&mut self, now: Millis, seq: u64, body: Option<Arc<Message>>, memory: &mut Memory) {
+        let Some(entry) = self.entries.get_mut(seq) else { return };
+        if !entry.has(LOADING) {
+            return;
+        }
+        entry.flags &= !LOADING;
+        self.loading -= 1;
+        if entry.message.is_some() {
+            return;
+        }
+        if let Some(message) = body {
+            entry.flags &= !UNREADABLE;
+            entry.message = Some(message);
+            memory.resident += u64::from(entry.size);
+            self.paged -= u64::from(entry.status == Status::Available);
+            return;
+        }
+        let wait = if entry.has(UNREADABLE) { UNREADABLE_MS.1 } else { UNREADABLE_MS.0 };
+        entry.flags |= UNREADABLE;
+        if entry.status == Status::Available {
+            self.delay(seq, now.plus_ms(wait));
+        }
+    }
+}

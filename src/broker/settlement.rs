@@ -1,0 +1,311 @@
+//! What each outcome does to a message: the table of the settlement rules, and nothing else.
+//!
+//! Invariant: whatever a consumer answers, the message is afterwards in exactly one place: gone (accepted),
+//! back, waiting for its retry, or dead-lettered; and what changed about it is recorded if the store knows of
+//! it. Does not decide who gets it next (`queue`), nor how a dead letter travels (`dead_letter`).
+
+use std::sync::Arc;
+
+use super::{
+    Annotations, Cause, ConsumerId, DeathReason, DetachCause, Failure, FailureOutcome, Modified, Outcome,
+    Seq, Settlement,
+    ledger::{Ledger, Notice},
+    node::Node,
+    queue::{
+        Memory, Queue,
+        entry::{Entry, Status},
+        retry,
+    },
+};
+use crate::{limits::FAILURES_KEPT, time::Millis};
+
+/// Link endpoints a message remembers as excluded; a peer could otherwise grow it without bound.
+const EXCLUDED_KEPT: usize = 256;
+/// Bytes of merged annotations a message keeps: a state must stay far below what the store takes as one value.
+const ANNOTATIONS_BYTES: usize = 16 * 1024;
+
+/// What a settlement left behind, so that its confirmation waits for the right thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// The store knows nothing of the message: nothing to wait for.
+    Unrecorded,
+    /// There is a record in the open batch.
+    Recorded,
+    /// It is on its way to another queue.
+    Leaving,
+}
+
+/// What a consumer that does not accept says of one message.
+struct Verdict {
+    /// It counts as a failed attempt, of this kind.
+    failed: Option<FailureOutcome>,
+    cause: Option<Cause>,
+    annotations: Annotations,
+    undeliverable_here: bool,
+    not_before: Option<Millis>,
+}
+
+impl Verdict {
+    const RELEASED: Self = Self {
+        failed: None,
+        cause: None,
+        annotations: Annotations(Vec::new()),
+        undeliverable_here: false,
+        not_before: None,
+    };
+
+    fn of(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Accepted | Outcome::Released => Self::RELEASED,
+            Outcome::Rejected(cause) => {
+                Self { failed: Some(FailureOutcome::Rejected), cause: cause.map(|c| *c), ..Self::RELEASED }
+            }
+            Outcome::Modified(modified) => {
+                let Modified { delivery_failed, undeliverable_here, annotations, cause, not_before } =
+                    *modified;
+                Self {
+                    failed: delivery_failed.then_some(FailureOutcome::Failed),
+                    cause: cause.map(|c| *c),
+                    annotations,
+                    undeliverable_here,
+                    not_before: not_before.filter(|_| delivery_failed),
+                }
+            }
+        }
+    }
+}
+
+/// Where a message goes that came back.
+enum Next {
+    Back,
+    Later(Millis),
+    Expire,
+    Bury(DeathReason),
+}
+
+/// Removes a message for good.
+pub(super) fn finish(queue: &mut Queue, ledger: &mut Ledger, memory: &mut Memory, seq: u64) -> Fate {
+    let Some(entry) = queue.take_out(seq, memory) else { return Fate::Unrecorded };
+    if !entry.recorded() {
+        return Fate::Unrecorded;
+    }
+    if let Some(pending) = entry.pending() {
+        // "accepted only when the message is safe: its commit is on disk, or every queue it was routed
+        // to has already had it finally settled by a consumer"
+        ledger.settled_early(pending);
+    }
+    ledger.gone(queue.id, seq);
+    Fate::Recorded
+}
+
+impl Node {
+    /// A consumer's answers.
+    pub(super) fn settle(&mut self, now: Millis, consumer: ConsumerId, settlements: Vec<Settlement>) {
+        let Some(&(dead, slot)) = self.consumers.get(&consumer) else { return };
+        for Settlement { seq, outcome, confirm } in settlements {
+            let queue = self.queue_mut(dead);
+            let held = queue.entries.get(seq.0);
+            if !held.is_some_and(|e| e.status == Status::Acquired && e.holder == slot) {
+                if confirm {
+                    self.confirm_again(dead, slot, consumer, seq, outcome);
+                }
+                continue;
+            }
+            let outcome = match outcome {
+                Some(outcome) => outcome,
+                // "settled=true without a state …: the source's default-outcome where one was set, else released"
+                None => queue.consumer(slot).map_or(Outcome::Released, |c| c.default_outcome.clone()),
+            };
+            let confirmed = confirm.then(|| outcome.clone());
+            let fate = self.resolve(now, dead, slot, seq.0, outcome);
+            if let Some(outcome) = confirmed {
+                if let Some(c) = self.queue_mut(dead).consumer(slot) {
+                    c.remember(seq, outcome.clone());
+                }
+                self.confirm(seq, fate, Notice::Settled(consumer, seq, outcome));
+            }
+        }
+    }
+
+    fn confirm(&mut self, seq: Seq, fate: Fate, notice: Notice) {
+        match fate {
+            Fate::Unrecorded => self.ledger.notify(notice),
+            Fate::Recorded => self.ledger.notify_when_safe(notice),
+            Fate::Leaving => self.moves.notices.entry(seq.0).or_default().push(notice),
+        }
+    }
+
+    /// "a repeated settlement of the same delivery is answered with the outcome already recorded". One
+    /// no longer remembered is answered with its own words: a second-mode link must never hang.
+    fn confirm_again(&mut self, dead: bool, slot: u32, id: ConsumerId, seq: Seq, given: Option<Outcome>) {
+        let queue = self.queue_mut(dead);
+        let leaving = queue.entries.get(seq.0).is_some_and(|e| e.status == Status::Moving);
+        let Some(consumer) = queue.consumer(slot) else { return };
+        let recorded = consumer.recall(seq).cloned();
+        let known = recorded.is_some();
+        let outcome = recorded.or(given).unwrap_or_else(|| consumer.default_outcome.clone());
+        let fate = if leaving && known { Fate::Leaving } else { Fate::Recorded };
+        self.confirm(seq, fate, Notice::Settled(id, seq, outcome));
+    }
+
+    /// Does what an outcome says to a message the consumer in this slot holds.
+    fn resolve(&mut self, now: Millis, dead: bool, slot: u32, seq: u64, outcome: Outcome) -> Fate {
+        if outcome == Outcome::Accepted {
+            let Self { main, dead: tree, ledger, memory, .. } = self;
+            let queue = if dead { tree } else { main };
+            let fate = finish(queue, ledger, memory, seq);
+            queue.let_go(slot, seq);
+            return fate;
+        }
+        self.give_back(now, dead, slot, seq, Verdict::of(outcome))
+    }
+
+    /// A consumer left: what it holds ends as `cause` says.
+    pub(super) fn unsubscribe(&mut self, now: Millis, id: ConsumerId, cause: DetachCause) {
+        let Some((dead, slot)) = self.consumers.remove(&id) else { return };
+        let suspects = usize::try_from(self.definition.policy.crash_suspects).unwrap_or(usize::MAX);
+        let queue = self.queue_mut(dead);
+        let default = queue.consumer(slot).map_or(Outcome::Released, |c| c.default_outcome.clone());
+        for (i, seq) in queue.holding(slot).into_iter().enumerate() {
+            match cause {
+                // "A clean detach is not a crash: default-outcome, else released."
+                DetachCause::Clean => {
+                    self.resolve(now, dead, slot, seq, default.clone());
+                }
+                // "The oldest crash-suspects per link get delivery-count + 1, the rest only acquired-count + 1"
+                DetachCause::Lost => {
+                    let failed = (i < suspects).then_some(FailureOutcome::Lost);
+                    self.give_back(now, dead, slot, seq, Verdict { failed, ..Verdict::RELEASED });
+                }
+            }
+        }
+        self.queue_mut(dead).unsubscribe(slot);
+    }
+
+    /// A message comes back from the consumer that held it.
+    fn give_back(&mut self, now: Millis, dead: bool, slot: u32, seq: u64, verdict: Verdict) -> Fate {
+        let queue = self.queue_mut(dead);
+        queue.relieve(slot, seq);
+        let (endpoint, identity) = match queue.consumer(slot) {
+            Some(c) => (verdict.undeliverable_here.then(|| c.endpoint.clone()), Arc::clone(&c.identity)),
+            None => (None, Arc::from("")),
+        };
+        let Some(entry) = queue.entries.get_mut(seq) else { return Fate::Unrecorded };
+        let failures = entry.delivery_count.saturating_add(u32::from(verdict.failed.is_some()));
+        entry.set_counts(failures, entry.acquired_count.saturating_add(1));
+        let expired = entry.expired(now);
+        // Failures here, not those the publisher counted nor those before a replay: they set the delay.
+        let recorded = entry.state.as_ref().map_or(0, |s| s.failures.len() as u32 + s.failures_dropped);
+        let retry = failures.min(recorded.saturating_add(1));
+        let next = self.judge(now, dead, (failures, retry), expired, &verdict);
+
+        let delay_ms = if let Next::Later(due) = next { due.since_ms(now) } else { 0 };
+        let Verdict { failed, cause, annotations, .. } = verdict;
+        let Some(entry) = self.queue_mut(dead).entries.get_mut(seq) else { return Fate::Unrecorded };
+        let more = failed.is_some() || !annotations.is_empty() || endpoint.is_some();
+        if let Some(outcome) = failed {
+            let failure = Failure {
+                time: now,
+                consumer: identity,
+                outcome,
+                cause: cause.clone(),
+                annotations: annotations.clone(),
+                delay_ms,
+                rule: "default".to_owned(),
+            };
+            add_failure(entry, failure);
+        }
+        if more {
+            let state = entry.state_mut();
+            merge(&mut state.annotations, annotations);
+            state.not_before = None;
+            if let Some(endpoint) = endpoint.filter(|e| !state.excluded.contains(e)) {
+                if state.excluded.len() >= EXCLUDED_KEPT {
+                    state.excluded.remove(0);
+                }
+                state.excluded.push(endpoint);
+            }
+        }
+        match next {
+            Next::Back => {
+                self.queue_mut(dead).put_back(seq);
+                self.record_change(dead, seq, more)
+            }
+            Next::Later(due) => {
+                entry.state_mut().not_before = Some(due);
+                self.queue_mut(dead).delay(seq, due);
+                self.record_change(dead, seq, true)
+            }
+            Next::Expire => self.expire(now, seq),
+            Next::Bury(reason) => self.bury(now, seq, reason, cause),
+        }
+    }
+
+    fn judge(
+        &mut self,
+        now: Millis,
+        dead: bool,
+        (failures, retry): (u32, u32),
+        expired: bool,
+        verdict: &Verdict,
+    ) -> Next {
+        let back_or_later = |due: Option<Millis>| match due {
+            Some(due) if due > now => Next::Later(due),
+            _ => Next::Back,
+        };
+        if dead {
+            // Nothing is dead-lettered twice, and nothing is deleted: it stays where it is.
+            return back_or_later(verdict.not_before);
+        }
+        let policy = &self.definition.policy;
+        match verdict.failed {
+            Some(FailureOutcome::Rejected) => Next::Bury(DeathReason::Rejected),
+            // "If its time to live has passed, it expires instead (Qpid JMS settles its expired messages this way)"
+            _ if expired && verdict.undeliverable_here => Next::Expire,
+            // "with 3, a message is processed three times and dead-lettered at the third failure, at the
+            // moment of the NACK"
+            Some(_) if failures >= policy.max_attempts => Next::Bury(DeathReason::MaxAttempts),
+            _ if expired => Next::Expire,
+            Some(_) => {
+                back_or_later(Some(verdict.not_before.unwrap_or_else(|| {
+                    now.plus_ms(retry::delay_ms(&policy.retry_delay, retry, &mut self.rng))
+                })))
+            }
+            None => Next::Back,
+        }
+    }
+
+    /// Records what changed about a message that stays in its queue.
+    fn record_change(&mut self, dead: bool, seq: u64, more_than_counters: bool) -> Fate {
+        let Self { main, dead: tree, ledger, .. } = self;
+        let queue = if dead { tree } else { main };
+        let Some(entry) = queue.entries.get(seq).filter(|e| e.recorded()) else { return Fate::Unrecorded };
+        match &entry.state {
+            Some(state) if more_than_counters => ledger.state(queue.id, seq, Arc::clone(state)),
+            _ => ledger.count(queue.id, seq, entry.delivery_count, entry.acquired_count),
+        }
+        Fate::Recorded
+    }
+}
+
+/// Adds to the failure record: the newest `FAILURES_KEPT`, and how many older ones there were.
+pub(super) fn add_failure(entry: &mut Entry, failure: Failure) {
+    let state = entry.state_mut();
+    if state.failures.len() >= FAILURES_KEPT {
+        state.failures.remove(0);
+        state.failures_dropped = state.failures_dropped.saturating_add(1);
+    }
+    state.failures.push(failure);
+}
+
+/// Merges annotations, new value wins; what does not fit is skipped ("never a reason to end the session").
+fn merge(into: &mut Annotations, newer: Annotations) {
+    let size = |a: &Annotations| a.0.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
+    let mut used = size(into);
+    for (key, value) in newer.0 {
+        used += key.len() + value.len();
+        if used <= ANNOTATIONS_BYTES {
+            into.merge(Annotations(vec![(key, value)]));
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What the broker writes anew of a message: header, delivery-annotations, message-annotations.
+//!
+//! Invariant: the bare message is never touched (part 3.2); where nothing was added, neither are its
+//! message-annotations, which are then forwarded bit for bit with it.
+
+use super::outcome;
+use crate::{
+    amqp::codec::{encode_error, section, write},
+    broker::{Death, Delivery, EntryState},
+};
+
+/// The sections to send before the message's own bytes, and where in those to go on.
+pub(super) fn sections(delivery: &Delivery, dead_letter: bool) -> (Vec<u8>, usize) {
+    let message = &delivery.message;
+    let mut out = Vec::with_capacity(16);
+    let header = section::Header {
+        durable: message.durable,
+        priority: message.priority,
+        ttl: delivery.ttl_ms,
+        first_acquirer: message.first_acquirer && delivery.acquired_count == 0,
+        delivery_count: delivery.delivery_count,
+    };
+    if header != section::Header::default() {
+        section::encode_header(&header, &mut out);
+    }
+    let state = delivery.state.as_deref();
+    let death = state.and_then(|state| state.death.as_deref());
+    if let Some(death) = death.filter(|_| dead_letter) {
+        delivery_annotations(death, &mut out);
+    }
+    let from = message.from as usize;
+    let changed = delivery.acquired_count > 0
+        || state.is_some_and(|state| !state.annotations.is_empty() || state.death.is_some());
+    if !changed {
+        return (out, from);
+    }
+    // The sections were walked when the message came in, so this cannot fail; if it does, send as it was.
+    let Ok(found) = section::walk(message.payload()) else { return (out, from) };
+    let published = found.message_annotations.clone().and_then(|range| message.payload().get(range));
+    message_annotations(delivery, state, published, &mut out);
+    (out, from + found.bare.start)
+}
+
+/// Descriptor of the delivery-annotations section (3.2.2).
+const DELIVERY_ANNOTATIONS: u8 = 0x71;
+/// Descriptor of the message-annotations section (3.2.3).
+const MESSAGE_ANNOTATIONS: u8 = 0x72;
+
+/// An annotation, encoded.
+type Pair = (Box<[u8]>, Box<[u8]>);
+
+/// Delivery-annotation `rejected`: the consumer's error, for whoever looks at the dead letter (3.4.2).
+fn delivery_annotations(death: &Death, out: &mut Vec<u8>) {
+    let Some(cause) = &death.cause else { return };
+    let error = pair("rejected", |out| encode_error(&outcome::error_of(cause), out));
+    section::encode_map_section(DELIVERY_ANNOTATIONS, borrowed(&[error]), out);
+}
+
+/// The published annotations, overridden by merged ones, overridden by the broker's own.
+fn message_annotations(
+    delivery: &Delivery,
+    state: Option<&EntryState>,
+    published: Option<&[u8]>,
+    out: &mut Vec<u8>,
+) {
+    let mut added: Vec<Pair> = Vec::new();
+    if delivery.acquired_count > 0 {
+        added.push(pair("x-opt-acquired-count", |out| write::uint(out, delivery.acquired_count)));
+    }
+    if let Some(state) = state {
+        if let Some(death) = &state.death {
+            added.extend(death_annotations(death));
+        }
+        let merged = state.annotations.0.iter();
+        let merged: Vec<Pair> =
+            merged.filter(|(key, _)| added.iter().all(|(ours, _)| ours != key)).cloned().collect();
+        added.extend(merged);
+    }
+    let kept = published.and_then(|bytes| section::map_pairs(bytes).ok()).into_iter().flatten();
+    let kept: Vec<(&[u8], &[u8])> = kept
+        .filter(|(key, _)| {
+            section::canonical_key(key).is_none_or(|key| added.iter().all(|(ours, _)| *ours != key))
+        })
+        .collect();
+    section::encode_map_section(MESSAGE_ANNOTATIONS, kept.into_iter().chain(borrowed(&added)), out);
+}
+
+fn borrowed(pairs: &[Pair]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pairs.iter().map(|(key, value)| (&key[..], &value[..]))
+}
+
+/// An annotation whose key is a symbol.
+pub(super) fn pair(key: &str, value: impl FnOnce(&mut Vec<u8>)) -> Pair {
+    let (mut encoded_key, mut encoded_value) = (Vec::new(), Vec::new());
+    write::symbol(&mut encoded_key, key);
+    value(&mut encoded_value);
+    (encoded_key.into(), encoded_value.into())
+}
+
+/// The dead-letter annotations (settlement: the dead-letter tree), scalars all.
+fn death_annotations(death: &Death) -> Vec<Pair> {
+    let symbol = |key: &str, text: &str| pair(key, |out| write::symbol(out, text));
+    let string = |key: &str, text: &str| pair(key, |out| write::string(out, text));
+    let time = i64::try_from(death.time.0).unwrap_or(i64::MAX);
+    let mut pairs = vec![
+        string("x-opt-ORIG-QUEUE", &death.queue),
+        string("x-opt-ORIG-ADDRESS", &death.address),
+        string("x-first-death-queue", &death.first.0),
+        string("x-first-death-reason", death.first.1.as_str()),
+        string("x-last-death-queue", &death.queue),
+        string("x-last-death-reason", death.reason.as_str()),
+        string("x-opt-deadletter-source", &death.queue),
+        symbol("x-opt-dl-reason", death.reason.as_str()),
+        pair("x-opt-dl-time", |out| write::timestamp(out, time)),
+        pair("x-opt-dl-attempts", |out| write::uint(out, death.attempts)),
+    ];
+    if let Some(cause) = &death.cause {
+        if !cause.condition.is_empty() {
+            pairs.push(symbol("x-opt-dl-condition", &cause.condition));
+        }
+        if let Some(description) = &cause.description {
+            pairs.push(string("x-opt-dl-description", description));
+        }
+    }
+    pairs
+}

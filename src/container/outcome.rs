@@ -1,0 +1,187 @@
+//! Delivery states ↔ settlement outcomes, both ways.
+//!
+//! Invariant: only the four outcomes of part 3.4 reach the core. Keys of `modified` annotations that
+//! the broker keeps for itself are skipped, never an error (settlement: `modified.message-annotations`).
+
+use fe2o3_amqp_types::{
+    definitions::{AmqpError, Error},
+    messaging,
+};
+use serde_amqp::{Value, primitives::Symbol};
+
+use crate::{
+    amqp::codec::{
+        DeliveryState, condition_name, decode_fields, encode_fields, encode_value, error_condition,
+    },
+    broker::{Annotations, Cause, Modified, Outcome},
+    time::Millis,
+};
+
+/// Symbols of the outcomes of part 3.4, in the order of `Set`'s bits.
+pub(super) const NAMES: [&str; 4] =
+    ["amqp:accepted:list", "amqp:rejected:list", "amqp:released:list", "amqp:modified:list"];
+
+/// A set of outcomes, as source.outcomes gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Set(u8);
+
+impl Set {
+    /// From symbols; unknown ones were refused by the codec.
+    pub(super) fn of<'a>(symbols: impl IntoIterator<Item = &'a Symbol>) -> Self {
+        Self(symbols.into_iter().fold(0, |set, symbol| {
+            NAMES.iter().position(|name| *name == symbol.as_str()).map_or(set, |bit| set | 1 << bit)
+        }))
+    }
+
+    pub(super) fn has(self, outcome: &Outcome) -> bool {
+        self.0 & (1 << index(outcome)) != 0
+    }
+
+    fn names(self) -> String {
+        let names = NAMES.iter().enumerate().filter(|(bit, _)| self.0 & (1 << bit) != 0);
+        names.map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn index(outcome: &Outcome) -> usize {
+    match outcome {
+        Outcome::Accepted => 0,
+        Outcome::Rejected(_) => 1,
+        Outcome::Released => 2,
+        Outcome::Modified(_) => 3,
+    }
+}
+
+/// The error for an outcome that the link's source.outcomes does not list.
+pub(super) fn not_in_force(outcome: &Outcome, allowed: &Set) -> Error {
+    let got = NAMES.get(index(outcome)).copied().unwrap_or_default();
+    let why = format!(
+        "outcome {got} is not among the link's source.outcomes, expected one of: {}",
+        allowed.names()
+    );
+    Error::new(AmqpError::NotAllowed, Some(why), None)
+}
+
+/// The outcome in a delivery state; `None`: the state is not terminal, or there is none.
+pub(super) fn read(state: Option<DeliveryState>, now: Millis) -> Result<Option<Outcome>, Error> {
+    let unsupported = |what: &str| {
+        let why =
+            format!("delivery state {what} is not supported here, expected one of: {}", NAMES.join(", "));
+        Err(Error::new(AmqpError::NotImplemented, Some(why), None))
+    };
+    Ok(Some(match state {
+        None | Some(DeliveryState::Received(..)) => return Ok(None),
+        Some(DeliveryState::Accepted) => Outcome::Accepted,
+        Some(DeliveryState::Released) => Outcome::Released,
+        Some(DeliveryState::Rejected(error)) => Outcome::Rejected(error.map(|error| Box::new(cause(*error)))),
+        Some(DeliveryState::Modified(modified)) => Outcome::Modified(Box::new(read_modified(*modified, now))),
+        Some(DeliveryState::Transactional(_)) => return unsupported("amqp:transactional-state:list"),
+        Some(DeliveryState::Declared(_)) => return unsupported("amqp:declared:list"),
+        Some(DeliveryState::Unknown(descriptor)) => return unsupported(&descriptor),
+    }))
+}
+
+/// The outcome a source names as its default (already known to be one of the four).
+pub(super) fn read_default(outcome: &messaging::Outcome, now: Millis) -> Outcome {
+    match outcome {
+        messaging::Outcome::Accepted(_) => Outcome::Accepted,
+        messaging::Outcome::Rejected(rejected) => {
+            Outcome::Rejected(rejected.error.clone().map(|error| Box::new(cause(error))))
+        }
+        messaging::Outcome::Modified(modified) => {
+            Outcome::Modified(Box::new(read_modified(modified.clone(), now)))
+        }
+        _ => Outcome::Released,
+    }
+}
+
+fn read_modified(modified: messaging::Modified, now: Millis) -> Modified {
+    let mut read = Modified {
+        delivery_failed: modified.delivery_failed.unwrap_or(false),
+        undeliverable_here: modified.undeliverable_here.unwrap_or(false),
+        ..Modified::default()
+    };
+    for (key, value) in modified.message_annotations.unwrap_or_default() {
+        match key.as_str() {
+            "x-opt-delivery-delay" => read.not_before = number(&value).map(|ms| now.plus_ms(ms)),
+            "x-opt-delivery-time" => read.not_before = number(&value).map(Millis),
+            name if kept_for_the_broker(name) => {}
+            name => {
+                let pair = super::encode::pair(name, |out| encode_value(&value, out));
+                read.annotations.merge(Annotations(vec![pair]));
+            }
+        }
+    }
+    read
+}
+
+/// Annotations that say what the broker did; nobody else writes them.
+fn kept_for_the_broker(name: &str) -> bool {
+    name == "x-opt-acquired-count"
+        || name.starts_with("x-opt-dl-")
+        || name.starts_with("x-first-death-")
+        || name.starts_with("x-last-death-")
+}
+
+fn number(value: &Value) -> Option<u64> {
+    match value {
+        Value::Ubyte(n) => Some(u64::from(*n)),
+        Value::Ushort(n) => Some(u64::from(*n)),
+        Value::Uint(n) => Some(u64::from(*n)),
+        Value::Ulong(n) => Some(*n),
+        Value::Int(n) => u64::try_from(*n).ok(),
+        Value::Long(n) => u64::try_from(*n).ok(),
+        Value::Timestamp(timestamp) => u64::try_from(timestamp.milliseconds()).ok(),
+        _ => None,
+    }
+}
+
+fn cause(error: Error) -> Cause {
+    Cause {
+        condition: condition_name(&error.condition),
+        description: error.description,
+        info: error.info.map(|info| {
+            let mut bytes = Vec::new();
+            encode_fields(&info, &mut bytes);
+            bytes.into()
+        }),
+    }
+}
+
+/// An outcome as it goes over the wire.
+pub(super) fn write(outcome: &Outcome) -> DeliveryState {
+    match outcome {
+        Outcome::Accepted => DeliveryState::Accepted,
+        Outcome::Released => DeliveryState::Released,
+        Outcome::Rejected(cause) => {
+            DeliveryState::Rejected(cause.as_deref().map(|cause| Box::new(error_of(cause))))
+        }
+        Outcome::Modified(modified) => DeliveryState::Modified(Box::new(messaging::Modified {
+            delivery_failed: Some(modified.delivery_failed),
+            undeliverable_here: Some(modified.undeliverable_here),
+            message_annotations: None,
+        })),
+    }
+}
+
+/// The default outcome that is really applied, for the attach reply.
+pub(super) fn write_default(outcome: &Outcome) -> messaging::Outcome {
+    match outcome {
+        Outcome::Accepted => messaging::Outcome::Accepted(messaging::Accepted {}),
+        Outcome::Released => messaging::Outcome::Released(messaging::Released {}),
+        Outcome::Rejected(cause) => {
+            messaging::Outcome::Rejected(messaging::Rejected { error: cause.as_deref().map(error_of) })
+        }
+        Outcome::Modified(modified) => messaging::Outcome::Modified(messaging::Modified {
+            delivery_failed: Some(modified.delivery_failed),
+            undeliverable_here: Some(modified.undeliverable_here),
+            message_annotations: None,
+        }),
+    }
+}
+
+/// A cause as an error (part 2.8.14), whole.
+pub(super) fn error_of(cause: &Cause) -> Error {
+    let info = cause.info.as_deref().and_then(|bytes| decode_fields("info", bytes).ok());
+    Error::new(error_condition(&cause.condition), cause.description.clone(), info)
+}

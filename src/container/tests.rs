@@ -1,0 +1,218 @@
+//! What the container writes of a message, and how it reads outcomes.
+
+use std::sync::Arc;
+
+use fe2o3_amqp_types::{definitions::Fields, messaging};
+use serde_amqp::{Value, primitives::Symbol};
+
+use super::{encode, outcome};
+use crate::{
+    amqp::codec::{DeliveryState, section},
+    broker::{Annotations, Cause, Death, DeathReason, Delivery, EntryState, Message, Modified, Outcome, Seq},
+    time::Millis,
+};
+
+/// message-annotations {x-old: 1, x-opt-dl-reason: "forged"}, then data "hi".
+fn published(annotations: &[(&str, u32)]) -> Vec<u8> {
+    let pairs: Vec<_> = annotations
+        .iter()
+        .map(|(key, value)| encode::pair(key, |out| crate::amqp::codec::write::uint(out, *value)))
+        .collect();
+    let mut bytes = Vec::new();
+    if !pairs.is_empty() {
+        section::encode_map_section(0x72, pairs.iter().map(|(k, v)| (&k[..], &v[..])), &mut bytes);
+    }
+    bytes.extend_from_slice(&[0x00, 0x53, 0x75, 0xa0, 2, b'h', b'i']);
+    bytes
+}
+
+fn delivery(bytes: Vec<u8>, state: Option<EntryState>) -> Delivery {
+    let message = Message {
+        bytes: bytes.into(),
+        from: 0,
+        format: 0,
+        durable: true,
+        priority: 4,
+        first_acquirer: true,
+        delivery_count: 0,
+        expires: None,
+    };
+    Delivery {
+        seq: Seq(1),
+        message: Arc::new(message),
+        delivery_count: 0,
+        acquired_count: 0,
+        ttl_ms: None,
+        state: state.map(Arc::new),
+    }
+}
+
+fn sent(delivery: &Delivery, dead_letter: bool) -> Vec<u8> {
+    let (mut prefix, from) = encode::sections(delivery, dead_letter);
+    prefix.extend_from_slice(&delivery.message.bytes[from..]);
+    prefix
+}
+
+fn annotations_of(bytes: &[u8], delivery: bool) -> Fields {
+    let sections = section::walk(bytes).expect("valid sections");
+    let range = if delivery { sections.delivery_annotations } else { sections.message_annotations };
+    let range = range.expect("annotations");
+    // After the descriptor (00 53 7x).
+    crate::amqp::codec::decode_fields("annotations", &bytes[range.start + 3..range.end]).expect("a map")
+}
+
+fn get<'f>(fields: &'f Fields, key: &str) -> Option<&'f Value> {
+    fields.get(&Symbol::from(key))
+}
+
+fn died() -> EntryState {
+    let cause = Cause {
+        condition: "amqp:decode-error".into(),
+        description: Some("no such field".into()),
+        info: Some(vec![0xc1, 1, 0].into()),
+    };
+    let death = Death {
+        reason: DeathReason::Rejected,
+        cause: Some(cause),
+        time: Millis(1_700_000_000_000),
+        attempts: 3,
+        queue: "orders".into(),
+        address: "orders".into(),
+        first: ("orders".into(), DeathReason::Rejected),
+    };
+    EntryState { death: Some(Box::new(death)), ..EntryState::default() }
+}
+
+#[test]
+fn a_first_delivery_forwards_annotations_and_bare_message_bit_for_bit() {
+    let bytes = published(&[("x-old", 1)]);
+    let sent = sent(&delivery(bytes.clone(), None), false);
+    let header = section::walk(&sent).unwrap().header.unwrap();
+    assert_eq!(&sent[header.end..], &bytes[..]);
+    let header = section::decode_header(&sent[header]).unwrap();
+    assert!(header.durable && header.first_acquirer);
+    assert_eq!(header.delivery_count, 0);
+}
+
+#[test]
+fn a_default_header_is_not_sent_at_all() {
+    let bytes = published(&[]);
+    let mut delivery = delivery(bytes.clone(), None);
+    let message = Arc::get_mut(&mut delivery.message).unwrap();
+    (message.durable, message.first_acquirer) = (false, false);
+    assert_eq!(sent(&delivery, false), bytes);
+}
+
+#[test]
+fn acquired_count_is_annotated_and_clears_first_acquirer() {
+    let mut delivery = delivery(published(&[]), None);
+    delivery.acquired_count = 2;
+    let sent = sent(&delivery, false);
+    assert_eq!(get(&annotations_of(&sent, false), "x-opt-acquired-count"), Some(&Value::Uint(2)));
+    let sections = section::walk(&sent).unwrap();
+    assert!(!section::decode_header(&sent[sections.header.unwrap()]).unwrap().first_acquirer);
+    assert!(sent.ends_with(&[0x00, 0x53, 0x75, 0xa0, 2, b'h', b'i']));
+}
+
+#[test]
+fn merged_annotations_override_published_ones_and_keep_the_others() {
+    let merged = vec![encode::pair("x-old", |out| crate::amqp::codec::write::string(out, "new"))];
+    let state = EntryState { annotations: Annotations(merged), ..EntryState::default() };
+    let sent = sent(&delivery(published(&[("x-old", 1), ("x-kept", 7)]), Some(state)), false);
+    let fields = annotations_of(&sent, false);
+    assert_eq!(get(&fields, "x-old"), Some(&Value::String("new".into())));
+    assert_eq!(get(&fields, "x-kept"), Some(&Value::Uint(7)));
+    assert_eq!(fields.len(), 2);
+}
+
+#[test]
+fn a_dead_letter_says_why_in_scalars_and_carries_the_consumers_error_whole() {
+    let sent = sent(&delivery(published(&[("x-opt-dl-reason", 9)]), Some(died())), true);
+    let fields = annotations_of(&sent, false);
+    let text = |key: &str| match get(&fields, key) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Symbol(symbol)) => symbol.as_str().to_owned(),
+        other => panic!("{key}: {other:?}"),
+    };
+    for (key, expected) in [
+        ("x-opt-ORIG-QUEUE", "orders"),
+        ("x-opt-ORIG-ADDRESS", "orders"),
+        ("x-first-death-queue", "orders"),
+        ("x-first-death-reason", "rejected"),
+        ("x-last-death-queue", "orders"),
+        ("x-last-death-reason", "rejected"),
+        ("x-opt-deadletter-source", "orders"),
+        ("x-opt-dl-reason", "rejected"),
+        ("x-opt-dl-condition", "amqp:decode-error"),
+        ("x-opt-dl-description", "no such field"),
+    ] {
+        assert_eq!(text(key), expected, "{key}");
+    }
+    assert_eq!(get(&fields, "x-opt-dl-attempts"), Some(&Value::Uint(3)));
+    assert!(
+        matches!(get(&fields, "x-opt-dl-time"), Some(Value::Timestamp(at)) if at.milliseconds() == 1_700_000_000_000)
+    );
+    let rejected = annotations_of(&sent, true);
+    let Some(Value::Described(error)) = get(&rejected, "rejected") else { panic!("{rejected:?}") };
+    let Value::List(error) = &error.value else { panic!("{error:?}") };
+    assert_eq!(error[0], Value::Symbol(Symbol::from("amqp:decode-error")));
+    assert_eq!(error[1], Value::String("no such field".into()));
+    assert!(matches!(error[2], Value::Map(_)));
+}
+
+#[test]
+fn modified_annotations_are_taken_except_those_the_broker_keeps_for_itself() {
+    let mut annotations = Fields::new();
+    annotations.insert(Symbol::from("x-mine"), Value::Uint(1));
+    annotations.insert(Symbol::from("x-opt-dl-reason"), Value::String("forged".into()));
+    annotations.insert(Symbol::from("x-opt-acquired-count"), Value::Uint(99));
+    annotations.insert(Symbol::from("x-opt-delivery-delay"), Value::Uint(500));
+    let modified = messaging::Modified {
+        delivery_failed: Some(true),
+        undeliverable_here: None,
+        message_annotations: Some(annotations),
+    };
+    let read = outcome::read(Some(DeliveryState::Modified(Box::new(modified))), Millis(1000)).unwrap();
+    let Some(Outcome::Modified(read)) = read else { panic!("{read:?}") };
+    assert!(read.delivery_failed && !read.undeliverable_here);
+    assert_eq!(read.not_before, Some(Millis(1500)));
+    assert_eq!(read.annotations.0.len(), 1);
+    assert_eq!(&*read.annotations.0[0].0, b"\xa3\x06x-mine");
+}
+
+#[test]
+fn non_terminal_states_are_no_outcome_and_unknown_ones_are_refused() {
+    let now = Millis(0);
+    assert_eq!(outcome::read(None, now).unwrap(), None);
+    assert_eq!(outcome::read(Some(DeliveryState::Received(0, 0)), now).unwrap(), None);
+    let refused = outcome::read(Some(DeliveryState::Unknown("x:mine:list".into())), now).unwrap_err();
+    assert!(refused.description.unwrap().contains("x:mine:list"));
+}
+
+#[test]
+fn outcomes_survive_the_wire_and_back() {
+    let cause = Cause { condition: "my:cause".into(), description: Some("d".into()), info: None };
+    for outcome in [
+        Outcome::Accepted,
+        Outcome::Released,
+        Outcome::Rejected(None),
+        Outcome::Rejected(Some(Box::new(cause))),
+        Outcome::Modified(Box::new(Modified { delivery_failed: true, ..Modified::default() })),
+    ] {
+        assert_eq!(outcome::read(Some(outcome::write(&outcome)), Millis(0)).unwrap(), Some(outcome));
+    }
+}
+
+#[test]
+fn an_outcome_outside_source_outcomes_is_named_with_those_that_are_in_force() {
+    let symbols = [Symbol::from("amqp:accepted:list"), Symbol::from("amqp:released:list")];
+    let allowed = outcome::Set::of(&symbols);
+    assert!(allowed.has(&Outcome::Accepted) && allowed.has(&Outcome::Released));
+    assert!(!allowed.has(&Outcome::Rejected(None)));
+    let error = outcome::not_in_force(&Outcome::Rejected(None), &allowed);
+    let why = error.description.unwrap();
+    assert!(
+        why.contains("amqp:rejected:list") && why.contains("amqp:accepted:list, amqp:released:list"),
+        "{why}"
+    );
+}

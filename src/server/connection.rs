@@ -1,0 +1,394 @@
+//! One task per connection: owns the socket, the engine, and all its sessions and links.
+//!
+//! Reads, turns events into commands (one per queue and read), writes what came of it in one go.
+//! Invariant: it waits only for its socket, its mailbox, a timer, or a queue's full mailbox; never
+//! while it holds anything another task needs. An idle connection holds no buffers.
+
+use std::{cell::RefCell, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use rustc_hash::FxHashMap;
+use tokio::{
+    io::Interest,
+    net::TcpStream,
+    sync::mpsc,
+    time::{Instant, Sleep},
+};
+use tracing::{debug, info, warn};
+
+use super::{clock::Clock, queue::ToQueue, registry::Registry};
+use crate::{
+    auth::{Authenticator, Verdict},
+    broker::{Command, ConnectionId, Effect, Lifetime, QueueId},
+    container::{Container, Host, NoPlace, Notice, Place, Wish},
+};
+
+/// Bytes read at a time; one buffer per thread serves all connections.
+const READ_BYTES: usize = 256 * 1024;
+/// Reads before what they brought is acted on.
+const READS_PER_TURN: usize = 4;
+/// Mailbox messages taken before output is written.
+const MESSAGES_PER_TURN: usize = 128;
+/// How long a peer has to take our last bytes and close its side.
+const LINGER: Duration = Duration::from_secs(2);
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
+
+/// What others tell a connection.
+pub enum ToConnection {
+    /// Effects of a node, for links of this connection.
+    Effects(Vec<Effect>),
+    /// A node it uses was deleted.
+    Deleted(QueueId),
+    /// The broker stops.
+    Stop,
+    /// The store failed.
+    StoreFailed,
+}
+
+/// What a connection's task is made of.
+pub struct ConnectionTask {
+    stream: TcpStream,
+    address: SocketAddr,
+    container: Container,
+    host: ConnectionHost,
+    mailbox: mpsc::UnboundedReceiver<ToConnection>,
+    clock: Clock,
+    /// Input that did not make a whole frame yet.
+    leftover: Vec<u8>,
+    /// By when the peer must have sent its open.
+    open_by: Option<Instant>,
+    closing: Option<Instant>,
+}
+
+enum Woken {
+    Socket(tokio::io::Ready),
+    Message(ToConnection),
+    Timer,
+}
+
+impl ConnectionTask {
+    /// A task for an accepted socket; `sender` is the other end of `mailbox`.
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        stream: TcpStream,
+        address: SocketAddr,
+        container: Container,
+        registry: Registry,
+        auth: Arc<Authenticator>,
+        channel: (mpsc::UnboundedSender<ToConnection>, mpsc::UnboundedReceiver<ToConnection>),
+        clock: Clock,
+        handshake: Duration,
+    ) -> Self {
+        let host = ConnectionHost {
+            registry,
+            auth,
+            id: container.id(),
+            sender: channel.0,
+            nodes: FxHashMap::default(),
+            outbox: Vec::new(),
+        };
+        Self {
+            stream,
+            address,
+            container,
+            host,
+            mailbox: channel.1,
+            clock,
+            leftover: Vec::new(),
+            open_by: Some(Instant::now() + handshake),
+            closing: None,
+        }
+    }
+
+    /// Runs the connection to its end, whatever that is.
+    pub async fn run(mut self) {
+        let failed = self.drive().await;
+        if let Err(why) = &failed {
+            debug!("connection {} from {}: {why}", self.container.id().0, self.address);
+        }
+        self.container.handle_eof(self.clock.now());
+        self.act().await;
+        self.log_notices();
+        self.host.leave().await;
+        if failed.is_ok() {
+            self.linger().await;
+        }
+    }
+
+    async fn drive(&mut self) -> io::Result<()> {
+        let timer = tokio::time::sleep_until(self.deadline());
+        tokio::pin!(timer);
+        loop {
+            let more_to_write = self.write().await?;
+            if self.container.is_finished() {
+                return Ok(());
+            }
+            let deadline = self.deadline();
+            if deadline < timer.deadline() {
+                timer.as_mut().reset(deadline);
+            }
+            match self.wait(more_to_write, timer.as_mut()).await? {
+                Woken::Socket(ready) => {
+                    if ready.is_readable() || ready.is_read_closed() {
+                        self.read()?;
+                    }
+                }
+                Woken::Message(message) => self.take_messages(message),
+                Woken::Timer => {
+                    if !self.on_timer() {
+                        return Ok(());
+                    }
+                    timer.as_mut().reset(self.deadline());
+                }
+            }
+            self.act().await;
+            self.log_notices();
+        }
+    }
+
+    /// The next moment at which something is due, far away if nothing is.
+    fn deadline(&self) -> Instant {
+        let far = Instant::now() + Duration::from_secs(3600);
+        let engine = self.container.poll_timeout().map(|at| self.clock.instant_of(at));
+        [engine, self.open_by, self.closing].into_iter().flatten().min().unwrap_or(far)
+    }
+
+    async fn wait(&mut self, write: bool, timer: std::pin::Pin<&mut Sleep>) -> io::Result<Woken> {
+        let interest = match (self.container.wants_input(), write) {
+            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+            (true, false) => Some(Interest::READABLE),
+            (false, true) => Some(Interest::WRITABLE),
+            (false, false) => None,
+        };
+        let stream = &self.stream;
+        let socket = async {
+            match interest {
+                Some(interest) => stream.ready(interest).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ready = socket => Ok(Woken::Socket(ready?)),
+            Some(message) = self.mailbox.recv() => Ok(Woken::Message(message)),
+            () = timer => Ok(Woken::Timer),
+        }
+    }
+
+    /// Reads what is there and lets the engine have it.
+    fn read(&mut self) -> io::Result<()> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            for _ in 0..READS_PER_TURN {
+                match self.stream.try_read(scratch) {
+                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    Ok(read) => {
+                        self.feed(scratch.get(..read).unwrap_or_default());
+                        if read < scratch.len() || !self.container.wants_input() {
+                            return Ok(());
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        let now = self.clock.now();
+        if self.leftover.is_empty() {
+            let used = self.container.handle_input(bytes, now);
+            self.leftover.extend_from_slice(bytes.get(used..).unwrap_or_default());
+            return;
+        }
+        self.leftover.extend_from_slice(bytes);
+        let used = self.container.handle_input(&self.leftover, now);
+        if used >= self.leftover.len() {
+            self.leftover = Vec::new();
+        } else {
+            self.leftover.drain(..used);
+        }
+    }
+
+    fn take_messages(&mut self, first: ToConnection) {
+        self.take_message(first);
+        for _ in 0..MESSAGES_PER_TURN {
+            let Ok(message) = self.mailbox.try_recv() else { break };
+            self.take_message(message);
+        }
+    }
+
+    fn take_message(&mut self, message: ToConnection) {
+        match message {
+            ToConnection::Effects(effects) => self.container.handle_effects(effects, &mut self.host),
+            ToConnection::Deleted(node) => {
+                self.host.nodes.remove(&node);
+                self.container.node_deleted(node, &mut self.host);
+            }
+            ToConnection::Stop => {
+                let forced = fe2o3_amqp_types::definitions::ConnectionError::ConnectionForced;
+                self.container.close(forced, "the broker is stopping; reconnect when it is back");
+                self.closing = Some(Instant::now() + LINGER);
+            }
+            ToConnection::StoreFailed => {
+                self.container
+                    .close_internal("the broker's disk failed; what was not confirmed may not be stored");
+                self.closing = Some(Instant::now() + LINGER);
+            }
+        }
+    }
+
+    /// `false`: the connection is to be dropped.
+    fn on_timer(&mut self) -> bool {
+        let now = Instant::now();
+        if self.closing.is_some_and(|at| at <= now) {
+            return false;
+        }
+        if self.open_by.is_some_and(|at| at <= now) {
+            warn!("connection from {} refused: no open came in time", self.address);
+            return false;
+        }
+        self.container.handle_timeout(self.clock.now());
+        true
+    }
+
+    /// Commands out of events, and off to the queues.
+    async fn act(&mut self) {
+        self.container.process(self.clock.now(), &mut self.host);
+        self.host.deliver().await;
+    }
+
+    /// Writes what there is; `true` if the socket would not take all of it.
+    async fn write(&mut self) -> io::Result<bool> {
+        loop {
+            let output = self.container.output();
+            if output.is_empty() {
+                return Ok(false);
+            }
+            let written = match self.stream.try_write(output) {
+                Ok(written) => written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) => return Err(error),
+            };
+            self.container.consume_output(written, self.clock.now());
+            self.container.report_room(&mut self.host);
+            self.host.deliver().await;
+        }
+    }
+
+    fn log_notices(&mut self) {
+        for notice in self.container.take_notices() {
+            let (id, address, peer) = (self.container.id().0, self.address, self.container.peer());
+            match notice {
+                Notice::Opened => {
+                    self.open_by = None;
+                    info!(
+                        "connection {id} opened by {:?} ({}) from {address} as {}",
+                        peer.container_id, peer.product, peer.user
+                    );
+                }
+                Notice::Refused(why) => warn!("connection {id} from {address} refused: {why}"),
+                Notice::LinkRefused(link, why) => warn!("connection {id}: link {link:?} refused: {why}"),
+                Notice::Ended(ended) => match (ended.clean, ended.error) {
+                    (true, None) => info!("connection {id} closed"),
+                    (_, Some(error)) if ended.by_peer => {
+                        warn!("connection {id} closed by its peer with {error}")
+                    }
+                    (_, Some(error)) => warn!("connection {id} closed: {error}"),
+                    (false, None) => warn!("connection {id} from {address} was lost"),
+                },
+            }
+        }
+    }
+
+    /// Lets the peer read our last bytes: closing with unread input would reset the connection.
+    async fn linger(&mut self) {
+        use tokio::io::AsyncWriteExt;
+        if self.stream.shutdown().await.is_err() {
+            return;
+        }
+        let drained = async {
+            loop {
+                self.stream.readable().await?;
+                let read = SCRATCH.with_borrow_mut(|scratch| self.stream.try_read(scratch));
+                match read {
+                    Ok(0) => return Ok::<(), io::Error>(()),
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        // However it ends, the socket is dropped now.
+        let _ = tokio::time::timeout(LINGER, drained).await;
+    }
+}
+
+/// The house as this connection sees it.
+struct ConnectionHost {
+    registry: Registry,
+    auth: Arc<Authenticator>,
+    id: ConnectionId,
+    sender: mpsc::UnboundedSender<ToConnection>,
+    nodes: FxHashMap<QueueId, mpsc::Sender<ToQueue>>,
+    outbox: Vec<(QueueId, ToQueue)>,
+}
+
+impl ConnectionHost {
+    fn join(&mut self, node: QueueId, sender: mpsc::Sender<ToQueue>) {
+        if self.nodes.insert(node, sender).is_none() {
+            self.outbox.push((node, ToQueue::Join(self.id, self.sender.clone())));
+        }
+    }
+
+    /// Sends on what was noted, in order. Waits while a queue's mailbox is full: that holds up this
+    /// connection alone.
+    async fn deliver(&mut self) {
+        if self.outbox.is_empty() {
+            return;
+        }
+        let mut outbox = std::mem::take(&mut self.outbox);
+        for (node, message) in outbox.drain(..) {
+            let Some(sender) = self.nodes.get(&node) else { continue };
+            if sender.send(message).await.is_err() {
+                // Deleted meanwhile: `ToConnection::Deleted` is in our mailbox.
+                self.nodes.remove(&node);
+            }
+        }
+        self.outbox = outbox;
+    }
+
+    async fn leave(&mut self) {
+        for (_, sender) in self.nodes.drain() {
+            let _ = sender.send(ToQueue::Leave(self.id)).await;
+        }
+    }
+}
+
+impl Host for ConnectionHost {
+    fn authenticate(&mut self, mechanism: &str, response: &[u8]) -> Verdict {
+        self.auth.judge(mechanism, response)
+    }
+
+    fn resolve(&mut self, address: &str, wish: Wish) -> Result<Place, NoPlace> {
+        let (place, sender) = self.registry.resolve(address, wish)?;
+        self.join(place.node, sender);
+        Ok(place)
+    }
+
+    fn create_dynamic(&mut self, lifetime: Lifetime) -> Result<(String, QueueId), NoPlace> {
+        let (name, node, sender) = self.registry.create_dynamic(lifetime)?;
+        self.join(node, sender);
+        Ok((name, node))
+    }
+
+    fn delete(&mut self, node: QueueId) {
+        self.registry.delete(node);
+    }
+
+    fn send(&mut self, node: QueueId, command: Command) {
+        self.outbox.push((node, ToQueue::Command(command)));
+    }
+}

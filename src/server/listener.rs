@@ -1,0 +1,163 @@
+//! Listening sockets: accepts connections up to the limit and starts their tasks.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context;
+use rustc_hash::FxHashMap;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
+use tracing::warn;
+
+use super::{
+    clock::Clock,
+    connection::{ConnectionTask, ToConnection},
+    registry::Registry,
+};
+use crate::{
+    amqp::{self, Connection},
+    auth::Authenticator,
+    broker::ConnectionId,
+    config::Config,
+    container::Container,
+};
+
+/// How long to wait after a failed accept (no file descriptors left), so that it does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Binds all addresses, or none.
+///
+/// # Errors
+/// Names the address and what to do.
+pub async fn bind(addresses: &[String]) -> anyhow::Result<Vec<TcpListener>> {
+    let mut bound = Vec::new();
+    for address in addresses {
+        let socket = TcpListener::bind(address).await.with_context(|| {
+            format!(
+                "cannot listen on {address}: is another broker running there? choose another with --listen"
+            )
+        })?;
+        bound.push(socket);
+    }
+    Ok(bound)
+}
+
+/// The connections there are.
+#[derive(Clone, Default)]
+pub struct Connections(Arc<ConnectionsShared>);
+
+#[derive(Default)]
+struct ConnectionsShared {
+    next: AtomicU32,
+    senders: Mutex<FxHashMap<ConnectionId, mpsc::UnboundedSender<ToConnection>>>,
+}
+
+impl Connections {
+    fn senders(
+        &self,
+    ) -> std::sync::MutexGuard<'_, FxHashMap<ConnectionId, mpsc::UnboundedSender<ToConnection>>> {
+        self.0.senders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many.
+    pub fn count(&self) -> usize {
+        self.senders().len()
+    }
+
+    /// Tells every connection something.
+    pub fn tell_all(&self, make: impl Fn() -> ToConnection) {
+        for sender in self.senders().values() {
+            let _ = sender.send(make());
+        }
+    }
+}
+
+/// One listening socket and what its connections need.
+pub struct Listener {
+    /// The socket.
+    pub socket: TcpListener,
+    /// Nodes.
+    pub registry: Registry,
+    /// Limits.
+    pub config: Arc<Config>,
+    /// Who may come in.
+    pub auth: Arc<Authenticator>,
+    /// Where connections are kept account of.
+    pub connections: Connections,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Listener {
+    /// Accepts until the runtime stops.
+    pub async fn run(self) {
+        loop {
+            match self.socket.accept().await {
+                Ok((stream, address)) => self.accept(stream, address),
+                Err(error) => {
+                    warn!("a connection could not be accepted: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn accept(&self, stream: TcpStream, address: SocketAddr) {
+        let most = self.config.limits.max_connections as usize;
+        if self.connections.count() >= most {
+            warn!("connection from {address} refused: there are {most} already (limits.max-connections)");
+            return;
+        }
+        // Our batches are whole already; waiting to fill a segment would only add latency.
+        let _ = stream.set_nodelay(true);
+        let id = ConnectionId(self.connections.0.next.fetch_add(1, Ordering::Relaxed));
+        let channel = mpsc::unbounded_channel();
+        self.connections.senders().insert(id, channel.0.clone());
+        let engine = Connection::server(engine_config(&self.config, &self.auth), self.clock.now());
+        let handshake = Duration::from_millis(self.config.limits.handshake_timeout_ms);
+        let task = ConnectionTask::new(
+            stream,
+            address,
+            Container::new(engine, id),
+            self.registry.clone(),
+            self.auth.clone(),
+            channel,
+            self.clock,
+            handshake,
+        );
+        let connections = self.connections.clone();
+        tokio::spawn(async move {
+            task.run().await;
+            connections.senders().remove(&id);
+        });
+    }
+}
+
+fn engine_config(config: &Config, auth: &Authenticator) -> amqp::Config {
+    use serde_amqp::{Value, primitives::Symbol};
+    let mut properties = fe2o3_amqp_types::definitions::Fields::new();
+    properties.insert(Symbol::from("product"), Value::String("verdict".to_owned()));
+    properties.insert(Symbol::from("version"), Value::String(env!("CARGO_PKG_VERSION").to_owned()));
+    amqp::Config {
+        container_id: config.container_id.clone(),
+        hostname: None,
+        max_frame_size: config.limits.max_frame_size_bytes,
+        channel_max: config.limits.max_sessions.saturating_sub(1),
+        handle_max: config.limits.max_links.saturating_sub(1),
+        idle_timeout_ms: config.limits.idle_timeout_ms,
+        max_message_size: config.limits.max_message_size_bytes,
+        mechanisms: auth.mechanisms(),
+        allow_bare: auth.allow_bare(),
+        offered_capabilities: vec!["ANONYMOUS-RELAY".to_owned()],
+        desired_capabilities: Vec::new(),
+        properties: Some(properties),
+    }
+}

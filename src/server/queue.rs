@@ -1,0 +1,322 @@
+//! One task per queue, owning its `Node`: the only thing that touches queue state.
+//!
+//! Everything waiting in the mailbox is applied, then dispatched, persisted and answered together.
+//! Invariant: it never waits for a connection or the store; its answers fit in what consumers and
+//! publishers reserved (credit, room), so the unbounded channels towards connections are bounded by that.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, warn};
+
+use super::{clock::Clock, connection::ToConnection, registry::Registry};
+use crate::{
+    broker::{Command, ConnectionId, Effect, Node, QueueId},
+    store::{Store, StoreError},
+};
+
+/// Messages applied before effects are handed out.
+const COMMANDS_PER_TURN: usize = 64;
+
+/// What a queue's task is told.
+pub enum ToQueue {
+    /// Apply this.
+    Command(Command),
+    /// A connection will send commands and wants the answers here.
+    Join(ConnectionId, mpsc::UnboundedSender<ToConnection>),
+    /// It has gone.
+    Leave(ConnectionId),
+    /// The broker stops: keep non-durable messages too, answer when all is safe, and end.
+    Stop(oneshot::Sender<()>),
+    /// The node is deleted: tell its links, write it down, and end.
+    Delete,
+}
+
+/// What the store tells a queue's task; apart from the mailbox, so that a full mailbox never holds up commits.
+pub enum FromStore {
+    /// A batch's fate.
+    Done(Command),
+    /// The store died.
+    Dead,
+}
+
+/// A queue's task.
+pub struct QueueTask {
+    node: Node,
+    mailbox: mpsc::Receiver<ToQueue>,
+    store_results: mpsc::UnboundedReceiver<FromStore>,
+    store_sender: mpsc::UnboundedSender<FromStore>,
+    store: Arc<dyn Store>,
+    registry: Registry,
+    clock: Clock,
+    connections: FxHashMap<ConnectionId, mpsc::UnboundedSender<ToConnection>>,
+    /// Batches handed to the store and not reported yet.
+    in_flight: usize,
+    effects: Vec<Effect>,
+    /// A compaction under way: goes on whenever what it wrote so far is safe.
+    evacuating: Option<(u32, usize)>,
+}
+
+enum Turn {
+    Go,
+    Stop(oneshot::Sender<()>),
+    Delete,
+}
+
+impl QueueTask {
+    /// Starts the task of a node.
+    pub fn spawn(
+        node: Node,
+        store: Arc<dyn Store>,
+        registry: Registry,
+        clock: Clock,
+    ) -> mpsc::Sender<ToQueue> {
+        let (sender, mailbox) = mpsc::channel(crate::limits::QUEUE_MAILBOX);
+        let (store_sender, store_results) = mpsc::unbounded_channel();
+        let task = Self {
+            node,
+            mailbox,
+            store_results,
+            store_sender,
+            store,
+            registry,
+            clock,
+            connections: FxHashMap::default(),
+            in_flight: 0,
+            effects: Vec::new(),
+            evacuating: None,
+        };
+        tokio::spawn(task.run());
+        sender
+    }
+
+    async fn run(mut self) {
+        // What recovery or creation left to do.
+        self.finish_turn();
+        loop {
+            match self.turn().await {
+                Turn::Go => self.finish_turn(),
+                Turn::Stop(stopped) => {
+                    self.node.prepare_stop();
+                    self.finish_turn();
+                    self.settle_down().await;
+                    // Nobody waiting for the answer is no matter.
+                    let _ = stopped.send(());
+                    return;
+                }
+                Turn::Delete => return self.delete().await,
+            }
+        }
+    }
+
+    /// Waits for something to do and applies all that is there.
+    async fn turn(&mut self) -> Turn {
+        let wake = self.node.next_wake().map(|at| self.clock.instant_of(at));
+        let timer = async {
+            match wake {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let first = tokio::select! {
+            biased;
+            Some(result) = self.store_results.recv() => { self.from_store(result); None }
+            message = self.mailbox.recv() => match message {
+                Some(message) => Some(message),
+                // The registry dropped us: the broker is going down without a Stop.
+                None => return Turn::Delete,
+            },
+            () = timer => None,
+        };
+        if let Some(message) = first
+            && let Some(end) = self.take(message)
+        {
+            return end;
+        }
+        for _ in 0..COMMANDS_PER_TURN {
+            let Ok(message) = self.mailbox.try_recv() else { break };
+            if let Some(end) = self.take(message) {
+                return end;
+            }
+        }
+        while let Ok(result) = self.store_results.try_recv() {
+            self.from_store(result);
+        }
+        Turn::Go
+    }
+
+    fn take(&mut self, message: ToQueue) -> Option<Turn> {
+        match message {
+            ToQueue::Command(command) => {
+                if let Command::Evacuate { segment, limit } = command {
+                    self.evacuating = Some((segment, limit));
+                }
+                self.node.apply(self.clock.now(), command, &mut self.effects);
+            }
+            ToQueue::Join(connection, sender) => {
+                self.connections.insert(connection, sender);
+            }
+            ToQueue::Leave(connection) => {
+                self.connections.remove(&connection);
+            }
+            ToQueue::Stop(stopped) => return Some(Turn::Stop(stopped)),
+            ToQueue::Delete => return Some(Turn::Delete),
+        }
+        None
+    }
+
+    fn from_store(&mut self, result: FromStore) {
+        match result {
+            FromStore::Done(command) => {
+                if matches!(command, Command::Committed(_) | Command::CommitFailed { .. }) {
+                    self.in_flight = self.in_flight.saturating_sub(1);
+                }
+                self.node.apply(self.clock.now(), command, &mut self.effects);
+                if let (0, Some((segment, limit))) = (self.in_flight, self.evacuating) {
+                    let more = Command::Evacuate { segment, limit };
+                    self.node.apply(self.clock.now(), more, &mut self.effects);
+                }
+            }
+            // The server is told by the store itself and closes every link.
+            FromStore::Dead => self.in_flight = 0,
+        }
+    }
+
+    /// Dispatches, persists and answers.
+    fn finish_turn(&mut self) {
+        self.node.flush(self.clock.now(), &mut self.effects);
+        if let Some(batch) = self.node.take_batch() {
+            self.in_flight += 1;
+            let ticket = batch.ticket;
+            let results = self.store_sender.clone();
+            let done = move |result: Result<_, StoreError>| {
+                let result = match result {
+                    Ok(committed) => FromStore::Done(Command::Committed(committed)),
+                    Err(StoreError::Full(_)) => FromStore::Done(Command::CommitFailed { ticket }),
+                    Err(_) => FromStore::Dead,
+                };
+                // A queue that ended meanwhile needs no answer.
+                let _ = results.send(result);
+            };
+            self.store.submit(batch, Box::new(done));
+        }
+        self.hand_out();
+    }
+
+    /// Gives effects to whom they concern: one message per connection and turn.
+    fn hand_out(&mut self) {
+        let node = self.node.definition().id;
+        let mut run: Option<(ConnectionId, Vec<Effect>)> = None;
+        let mut expire = false;
+        let effects = std::mem::take(&mut self.effects);
+        for effect in effects {
+            let to = match &effect {
+                Effect::Deliver { consumer, .. }
+                | Effect::Flow { consumer, .. }
+                | Effect::Settled { consumer, .. } => consumer.connection(),
+                Effect::Published { producer, .. } | Effect::ProducerCredit { producer, .. } => {
+                    producer.connection()
+                }
+                Effect::Load { .. }
+                | Effect::MoveOut { .. }
+                | Effect::MovedIn { .. }
+                | Effect::Evacuated { .. } => {
+                    self.outside(node, effect);
+                    continue;
+                }
+                Effect::Expire => {
+                    expire = true;
+                    continue;
+                }
+            };
+            match &mut run {
+                Some((connection, effects)) if *connection == to => effects.push(effect),
+                _ => {
+                    self.send_run(run.take());
+                    run = Some((to, vec![effect]));
+                }
+            }
+        }
+        self.send_run(run);
+        if expire {
+            self.registry.delete(node);
+        }
+    }
+
+    fn send_run(&self, run: Option<(ConnectionId, Vec<Effect>)>) {
+        if let Some((connection, effects)) = run
+            && let Some(sender) = self.connections.get(&connection)
+        {
+            // A connection that ended meanwhile sends Unsubscribe for all of its links.
+            let _ = sender.send(ToConnection::Effects(effects));
+        }
+    }
+
+    /// Effects for the store and for other queues.
+    fn outside(&mut self, node: QueueId, effect: Effect) {
+        match effect {
+            Effect::Load { dead_letter, bodies } => self.load(dead_letter, bodies),
+            Effect::Evacuated { segment } => {
+                self.evacuating = self.evacuating.filter(|(wanted, _)| *wanted > segment);
+                self.store.evacuated(node, segment);
+            }
+            Effect::MoveOut { queue, message } => {
+                let (registry, results) = (self.registry.clone(), self.store_sender.clone());
+                let seq = message.from.1;
+                // At most as many at a time as the node lets out; each waits by itself for the other's mailbox.
+                tokio::spawn(async move {
+                    if !registry.send_by_name(&queue, Command::MoveIn(message)).await {
+                        warn!("dead-letter queue {queue:?} does not exist and may not be created");
+                        let _ = results.send(FromStore::Done(Command::MovedOut { seq, taken: false }));
+                    }
+                });
+            }
+            Effect::MovedIn { from: (queue, seq), taken } => {
+                let registry = self.registry.clone();
+                tokio::spawn(async move {
+                    registry.send_by_id(queue.main(), Command::MovedOut { seq, taken }).await;
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn load(&self, dead_letter: bool, bodies: Vec<(crate::broker::Seq, crate::broker::Location)>) {
+        let (store, results) = (self.store.clone(), self.store_sender.clone());
+        tokio::task::spawn_blocking(move || {
+            let locations: Vec<_> = bodies.iter().map(|(_, location)| *location).collect();
+            let read = store.read(&locations);
+            let bodies = bodies.into_iter().zip(read).map(|((seq, location), message)| match message {
+                Ok(message) => (seq, Some(message)),
+                Err(why) => {
+                    error!("message {} could not be read back from {location:?}: {why}", seq.0);
+                    (seq, None)
+                }
+            });
+            let bodies = bodies.collect();
+            let _ = results.send(FromStore::Done(Command::Loaded { dead_letter, bodies }));
+        });
+    }
+
+    /// Waits until every batch is safe.
+    async fn settle_down(&mut self) {
+        while self.in_flight > 0 {
+            let Some(result) = self.store_results.recv().await else { return };
+            self.from_store(result);
+            self.finish_turn();
+        }
+    }
+
+    async fn delete(mut self) {
+        let id = self.node.definition().id;
+        for sender in self.connections.values() {
+            let _ = sender.send(ToConnection::Deleted(id));
+        }
+        if self.node.definition().lifetime == crate::broker::Lifetime::Permanent {
+            self.node.prepare_delete();
+            self.finish_turn();
+            self.settle_down().await;
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Start: opens the store and builds the nodes that survived.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use rustc_hash::FxHashMap;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::clock::Clock;
+use crate::{
+    broker::{Node, QueueId},
+    config::Config,
+    store::{Fault, JournalStore, Options, Recovered, Recovery, Store, StoreEvent},
+};
+
+/// What `open` gives: the store, the nodes, and what the store will say.
+pub type Opened = (Arc<JournalStore>, Vec<Node>, mpsc::UnboundedReceiver<StoreEvent>);
+
+/// Opens the data directory and recovers every queue in it.
+///
+/// # Errors
+/// When the directory cannot be used; says why and what to do.
+pub async fn open(config: &Arc<Config>, clock: Clock) -> anyhow::Result<Opened> {
+    let (notify, events) = mpsc::unbounded_channel();
+    let config = config.clone();
+    let recovered = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
+        let notify = Box::new(move |event| {
+            let _ = notify.send(event);
+        });
+        let data = &config.data;
+        let store = JournalStore::open(data, options(&config), notify)
+            .with_context(|| format!("cannot open the data directory {}", data.display()))?;
+        let mut nodes = FxHashMap::default();
+        let recovery = store
+            .recover(&mut |found| take(&mut nodes, found, &config, clock))
+            .with_context(|| format!("cannot recover from {}: run `verdict check {0}`", data.display()))?;
+        Ok((Arc::new(store), nodes, recovery, data.clone()))
+    });
+    let (store, nodes, recovery, data) = recovered.await.context("recovery died")??;
+    log(&recovery, &data);
+    Ok((store, nodes.into_values().collect(), events))
+}
+
+fn take(nodes: &mut FxHashMap<QueueId, Node>, found: Recovered, config: &Config, clock: Clock) {
+    match found {
+        Recovered::Queue(definition) => {
+            let mut definition = (*definition).clone();
+            // The configuration rules; what the journal says is for queues it does not name.
+            definition.policy = config.policy_for(&definition.name);
+            let seed = u64::from(definition.id.0) ^ clock.now().0;
+            nodes.insert(definition.id, Node::new(definition, seed));
+        }
+        Recovered::NextSeq(queue, next) => {
+            if let Some(node) = nodes.get_mut(&queue.main()) {
+                node.restore_next_seq(queue.is_dead_letter(), next);
+            }
+        }
+        Recovered::Entry(entry) => match nodes.get_mut(&entry.queue.main()) {
+            Some(node) => node.restore(entry),
+            None => warn!(
+                "message {} belongs to queue {} that is not defined: skipped",
+                entry.seq.0, entry.queue.0
+            ),
+        },
+    }
+}
+
+fn log(recovery: &Recovery, data: &std::path::Path) {
+    info!(
+        "{} holds {} messages in {} queues ({})",
+        data.display(),
+        recovery.messages,
+        recovery.queues,
+        if recovery.clean {
+            "stopped cleanly".to_owned()
+        } else {
+            format!("was not stopped cleanly: {} bytes of journal replayed", recovery.replayed_bytes)
+        }
+    );
+    if recovery.cut_bytes > 0 {
+        warn!(
+            "{} bytes of a write that a crash cut short were dropped; nothing in them was confirmed",
+            recovery.cut_bytes
+        );
+    }
+    if recovery.rebuilt {
+        warn!("the index was missing or damaged and has been rebuilt from the journal");
+    }
+}
+
+fn options(config: &Config) -> Options {
+    let settings = &config.store;
+    Options {
+        segment_bytes: u64::from(settings.segment_size_bytes),
+        checkpoint_interval: Duration::from_millis(settings.checkpoint_interval_ms),
+        checkpoint_bytes: settings.checkpoint_bytes,
+        reserve_bytes: settings.disk_reserve_bytes,
+        // For tests that need a disk to fail: see `store::Fault`.
+        fault: std::env::var("VERDICT_FAULT").map(|text| Fault::parse(&text)).unwrap_or_default(),
+        ..Options::default()
+    }
+}

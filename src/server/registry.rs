@@ -1,0 +1,251 @@
+//! Names → handles of queue tasks: creates, looks up and deletes nodes.
+//!
+//! Invariant: a name has at most one task at a time, and an id is never given twice. Held for a moment
+//! only, never across an await. Knows no queue's state.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustc_hash::FxHashMap;
+use tokio::sync::mpsc;
+
+use super::{
+    clock::Clock,
+    queue::{QueueTask, ToQueue},
+};
+use crate::{
+    broker::{
+        Command, Lifetime, Node, QueueDefinition, QueueId,
+        address::{Address, Kind},
+    },
+    config::Config,
+    container::{NoPlace, Place, Wish},
+    store::Store,
+};
+
+/// Cloneable; all clones are the same registry.
+#[derive(Clone)]
+pub struct Registry(Arc<Shared>);
+
+struct Shared {
+    nodes: Mutex<Nodes>,
+    store: Arc<dyn Store>,
+    config: Arc<Config>,
+    clock: Clock,
+    /// Makes names of dynamic nodes unlike those of earlier runs.
+    run: String,
+}
+
+#[derive(Default)]
+struct Nodes {
+    by_name: FxHashMap<String, QueueId>,
+    by_id: FxHashMap<QueueId, Handle>,
+    /// The next main queue's id; even.
+    next_id: u32,
+    next_dynamic: u64,
+    /// The broker is going down: nothing new.
+    stopping: bool,
+    /// The disk is full, which queues created later must know too.
+    storage_full: bool,
+}
+
+#[derive(Clone)]
+struct Handle {
+    name: String,
+    sender: mpsc::Sender<ToQueue>,
+}
+
+impl Registry {
+    /// An empty registry.
+    pub fn new(store: Arc<dyn Store>, config: Arc<Config>, clock: Clock) -> Self {
+        let run = format!("{:x}-{:x}", store.epoch(), clock.now().0 & 0xff_ffff);
+        let nodes = Mutex::new(Nodes { next_id: 2, ..Nodes::default() });
+        Self(Arc::new(Shared { nodes, store, config, clock, run }))
+    }
+
+    fn nodes(&self) -> MutexGuard<'_, Nodes> {
+        // No code that holds the lock can panic half-way through a change.
+        self.0.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in a node that recovery found.
+    pub fn adopt(&self, node: Node) {
+        let definition = node.definition();
+        let (id, name) = (definition.id, definition.name.clone());
+        let mut nodes = self.nodes();
+        nodes.next_id = nodes.next_id.max(id.main().0.saturating_add(2));
+        self.start(&mut nodes, node, id, name);
+    }
+
+    fn start(&self, nodes: &mut Nodes, node: Node, id: QueueId, name: String) -> mpsc::Sender<ToQueue> {
+        let sender = QueueTask::spawn(node, self.0.store.clone(), self.clone(), self.0.clock);
+        nodes.by_name.insert(name.clone(), id);
+        nodes.by_id.insert(id, Handle { name, sender: sender.clone() });
+        self.share_memory(nodes);
+        sender
+    }
+
+    /// Every node gets an equal share of the memory for bodies.
+    fn share_memory(&self, nodes: &Nodes) {
+        let count = nodes.by_id.len().max(1) as u64;
+        // Told when the share changes by much, that is when the count passes a power of two.
+        if !count.is_power_of_two() {
+            let share = self.0.config.memory_bytes / count.next_power_of_two();
+            if let Some(newest) = nodes.by_id.values().last() {
+                let _ = newest.sender.try_send(ToQueue::Command(Command::MemoryBudget { bytes: share }));
+            }
+            return;
+        }
+        let bytes = self.0.config.memory_bytes / count;
+        for handle in nodes.by_id.values() {
+            // A full mailbox: it keeps its old share until the next change.
+            let _ = handle.sender.try_send(ToQueue::Command(Command::MemoryBudget { bytes }));
+        }
+    }
+
+    /// Finds the node of an address, creating it where the configuration allows.
+    ///
+    /// # Errors
+    /// When there is none and none may be made, in words for the peer.
+    pub fn resolve(&self, address: &str, wish: Wish) -> Result<(Place, mpsc::Sender<ToQueue>), NoPlace> {
+        let parsed = Address::parse(address).map_err(|why| NoPlace::Invalid(why.to_string()))?;
+        let (name, dead_letter) = match parsed {
+            Address::Node { kind: Kind::Topic, .. } => return Err(no_topics()),
+            Address::Node { name, .. } => (name, false),
+            Address::DeadLetter { queue } => (queue, true),
+            Address::Management => {
+                return Err(NoPlace::NotImplemented("the $management node is not available yet".to_owned()));
+            }
+        };
+        if wish.topic {
+            return Err(no_topics());
+        }
+        let mut nodes = self.nodes();
+        if let Some(id) = nodes.by_name.get(name).copied()
+            && let Some(handle) = nodes.by_id.get(&id)
+        {
+            return Ok((Place { node: id, dead_letter }, handle.sender.clone()));
+        }
+        if !self.0.config.may_create(name) {
+            let why = format!(
+                "no queue {name:?}, and the configuration (create) does not allow to make it by attaching"
+            );
+            return Err(NoPlace::NotFound(why));
+        }
+        let (id, sender) = self.create(&mut nodes, name.to_owned(), Lifetime::Permanent)?;
+        Ok((Place { node: id, dead_letter }, sender))
+    }
+
+    /// Makes the queues of the configuration that do not exist yet.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub fn create_configured(&self) -> Result<(), NoPlace> {
+        for name in self.0.config.declared_queues() {
+            let mut nodes = self.nodes();
+            if !nodes.by_name.contains_key(name) {
+                self.create(&mut nodes, name.to_owned(), Lifetime::Permanent)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a node with a name of our own.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub fn create_dynamic(
+        &self,
+        lifetime: Lifetime,
+    ) -> Result<(String, QueueId, mpsc::Sender<ToQueue>), NoPlace> {
+        let mut nodes = self.nodes();
+        nodes.next_dynamic += 1;
+        let name = format!("temp-{}-{}", self.0.run, nodes.next_dynamic);
+        let (id, sender) = self.create(&mut nodes, name.clone(), lifetime)?;
+        Ok((name, id, sender))
+    }
+
+    fn create(
+        &self,
+        nodes: &mut Nodes,
+        name: String,
+        lifetime: Lifetime,
+    ) -> Result<(QueueId, mpsc::Sender<ToQueue>), NoPlace> {
+        if nodes.stopping {
+            return Err(NoPlace::NotFound("the broker is stopping".to_owned()));
+        }
+        if nodes.by_id.len() >= crate::limits::MAX_QUEUES {
+            let most = crate::limits::MAX_QUEUES;
+            return Err(NoPlace::Limit(format!("there are {most} queues already, the most there can be")));
+        }
+        let id = QueueId(nodes.next_id);
+        nodes.next_id = nodes.next_id.saturating_add(2);
+        let policy = self.0.config.policy_for(&name);
+        let definition = QueueDefinition { id, name: name.clone(), policy, lifetime, shard: 0 };
+        let node = Node::create(definition, u64::from(id.0) ^ self.0.clock.now().0);
+        let sender = self.start(nodes, node, id, name);
+        if nodes.storage_full {
+            let _ = sender.try_send(ToQueue::Command(Command::StorageFull(true)));
+        }
+        Ok((id, sender))
+    }
+
+    /// Takes a node out and ends its task.
+    pub fn delete(&self, id: QueueId) {
+        let removed = {
+            let mut nodes = self.nodes();
+            let removed = nodes.by_id.remove(&id);
+            if let Some(handle) = &removed {
+                nodes.by_name.remove(&handle.name);
+            }
+            removed
+        };
+        if let Some(handle) = removed {
+            tokio::spawn(async move {
+                let _ = handle.sender.send(ToQueue::Delete).await;
+            });
+        }
+    }
+
+    /// Sends a command to the queue of this name, creating it where that is allowed. `false`: no such queue.
+    pub async fn send_by_name(&self, name: &str, command: Command) -> bool {
+        match self.resolve(name, Wish::default()) {
+            Ok((_, sender)) => sender.send(ToQueue::Command(command)).await.is_ok(),
+            Err(_) => false,
+        }
+    }
+
+    /// Sends a command to a queue, if it is still there.
+    pub async fn send_by_id(&self, id: QueueId, command: Command) {
+        let sender = self.nodes().by_id.get(&id).map(|handle| handle.sender.clone());
+        if let Some(sender) = sender {
+            let _ = sender.send(ToQueue::Command(command)).await;
+        }
+    }
+
+    /// Sends something to every queue.
+    pub async fn broadcast(&self, make: impl Fn() -> Command) {
+        for sender in self.senders() {
+            let _ = sender.send(ToQueue::Command(make())).await;
+        }
+    }
+
+    /// The disk is full, or no longer.
+    pub async fn storage_full(&self, full: bool) {
+        self.nodes().storage_full = full;
+        self.broadcast(|| Command::StorageFull(full)).await;
+    }
+
+    /// No new nodes from now on.
+    pub fn stop(&self) {
+        self.nodes().stopping = true;
+    }
+
+    /// All queue tasks there are.
+    pub fn senders(&self) -> Vec<mpsc::Sender<ToQueue>> {
+        self.nodes().by_id.values().map(|handle| handle.sender.clone()).collect()
+    }
+}
+
+fn no_topics() -> NoPlace {
+    NoPlace::NotImplemented("topics are not supported yet; use a queue".to_owned())
+}

@@ -1,0 +1,468 @@
+//! The index: where every queued message is, and its counters, so that a start need not read the whole
+//! journal. The only importer of sled.
+//!
+//! Invariant: everything in it can be rebuilt from the journal; its position is written after the
+//! changes it stands for are on the disk. The rules for sled 0.34.7 kept here, each from a failure
+//! seen: `flush` is not an fsync, so the `db` file is synced by us; no value above 64 KiB; removal
+//! through `remove`, never `Batch`; left-over `snap.*.generating` files are deleted before opening; never
+//! `flush_async`; no background flush; after an error the handle is dead.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::StoreError;
+use super::block::{self, BLOCK_SEQS, IndexEntry};
+use super::delta::{Base, BlockDelta, Delta};
+use super::journal::layout::{FORMAT_VERSION, Position};
+use super::record;
+use crate::broker::{EntryState, QueueDefinition, QueueId, Seq};
+
+/// Bytes of a state kept in one value.
+const STATE_CHUNK_BYTES: usize = 48 * 1024;
+const POSITION_KEY: &[u8] = b"position";
+const POSITION_BYTES: usize = 33;
+
+/// How far the index knows the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    /// Everything before this is in the index.
+    pub position: Position,
+    /// The epoch of the process that wrote it.
+    pub epoch: u64,
+    /// Whether it was the last thing before a clean stop.
+    pub clean: bool,
+}
+
+/// Bytes of live messages per segment.
+pub(crate) type LiveBytes = BTreeMap<u32, u64>;
+
+/// The sled trees.
+#[derive(Debug, Clone)]
+pub(crate) struct Index {
+    db: sled::Db,
+    /// queue (u32 BE), block number (u64 BE) → block.
+    blocks: sled::Tree,
+    /// queue, seq (u64 BE), chunk (u16 BE) → part of an encoded state.
+    states: sled::Tree,
+    /// `position`, `d` + queue → definition, `n` + queue → next seq.
+    meta: sled::Tree,
+    file: Arc<File>,
+    dir: PathBuf,
+}
+
+/// The directory of sled's files.
+pub(crate) fn index_dir(data: &Path) -> PathBuf {
+    data.join("index")
+}
+
+impl Index {
+    /// Opens or creates it in this directory.
+    pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+        fs::create_dir_all(dir).map_err(|error| super::failed("create", dir, &error))?;
+        remove_unfinished_snapshots(dir)?;
+        let open = || -> Result<Self, sled::Error> {
+            let db = sled::Config::new().path(dir).cache_capacity(cache_bytes).flush_every_ms(None).open()?;
+            let blocks = db.open_tree("index")?;
+            let states = db.open_tree("state")?;
+            let meta = db.open_tree("meta")?;
+            let file = Arc::new(File::open(dir.join("db"))?);
+            Ok(Self { db, blocks, states, meta, file, dir: dir.to_owned() })
+        };
+        guarded(dir, open)
+    }
+
+    /// The last checkpoint; `None` in a new index.
+    pub fn checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
+        let Some(value) = self.meta.get(POSITION_KEY).map_err(|error| self.error(&error))? else {
+            return Ok(None);
+        };
+        decode_checkpoint(&value).map(Some).ok_or_else(|| self.damaged("its checkpoint is unreadable"))
+    }
+
+    /// Applies a delta and writes the checkpoint, each step on the disk before the next.
+    pub fn apply(
+        &self,
+        mut delta: Delta,
+        live: &mut LiveBytes,
+        checkpoint: Checkpoint,
+    ) -> Result<(), StoreError> {
+        guarded(&self.dir, || {
+            Ok((|| -> Result<(), StoreError> {
+                self.apply_changes(&mut delta, live)?;
+                self.meta
+                    .insert(POSITION_KEY, &encode_checkpoint(&checkpoint)[..])
+                    .map_err(|error| self.error(&error))?;
+                self.sync()
+            })())
+        })?
+    }
+
+    fn apply_changes(&self, delta: &mut Delta, live: &mut LiveBytes) -> Result<(), StoreError> {
+        if !delta.chains.is_empty() {
+            self.resolve_moves(delta)?;
+        }
+        for (&queue, changes) in &delta.queues {
+            for (&number, block) in &changes.blocks {
+                self.apply_block(queue, number, block, Phase::All, live)?;
+            }
+            if changes.next_seq > 0 {
+                self.raise_next_seq(queue, changes.next_seq)?;
+            }
+        }
+        for definition in delta.definitions.values() {
+            let key = meta_key(b'd', definition.id);
+            let value = record::definition_to_bytes(definition);
+            self.meta.insert(key, value).map_err(|error| self.error(&error))?;
+        }
+        if delta.is_empty() {
+            return Ok(());
+        }
+        self.sync()?;
+        if delta.chains.is_empty() && delta.deleted.is_empty() {
+            return Ok(());
+        }
+        // A message that moved is taken out of its old place only when it is safe in the new one:
+        // otherwise a crash between the two would leave a replay with neither.
+        for (&queue, changes) in &delta.queues {
+            for (&number, block) in &changes.blocks {
+                self.apply_block(queue, number, block, Phase::MovedOut, live)?;
+            }
+        }
+        for &queue in &delta.deleted {
+            self.delete_queue(queue, live)?;
+        }
+        self.sync()
+    }
+
+    /// Gives every `MovedFrom` the entry of its source, or, where the source has gone (a replay over an
+    /// index that knows more), leaves the target as the index has it.
+    fn resolve_moves(&self, delta: &mut Delta) -> Result<(), StoreError> {
+        let mut found = Vec::with_capacity(delta.chains.len());
+        for chain in &delta.chains {
+            let mut newest = None;
+            for (queue, seq) in chain.iter().rev() {
+                newest = self.entry(*queue, *seq)?;
+                if newest.is_some() {
+                    break;
+                }
+            }
+            found.push(newest);
+        }
+        for changes in delta.queues.values_mut() {
+            for slot in changes.blocks.values_mut().flat_map(|block| &mut block.slots) {
+                if let Base::MovedFrom(chain) = slot.base {
+                    slot.base = match found.get(chain).copied().flatten() {
+                        Some(entry) => Base::Put(IndexEntry { has_state: false, ..entry }),
+                        None => Base::Indexed,
+                    };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&self, queue: QueueId, seq: Seq) -> Result<Option<IndexEntry>, StoreError> {
+        let entries = self.block(queue, seq.0 / BLOCK_SEQS)?;
+        let offset = (seq.0 % BLOCK_SEQS) as u8;
+        Ok(entries.iter().find(|(at, _)| *at == offset).map(|(_, entry)| *entry))
+    }
+
+    fn block(&self, queue: QueueId, number: u64) -> Result<Vec<(u8, IndexEntry)>, StoreError> {
+        match self.blocks.get(block_key(queue, number)).map_err(|error| self.error(&error))? {
+            Some(value) => block::decode(&value).ok_or_else(|| self.damaged("a block is unreadable")),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn apply_block(
+        &self,
+        queue: QueueId,
+        number: u64,
+        changes: &BlockDelta,
+        phase: Phase,
+        live: &mut LiveBytes,
+    ) -> Result<(), StoreError> {
+        let concerned = |base: &Base| match phase {
+            Phase::All => !matches!(base, Base::Gone | Base::Removed { moved: true }),
+            Phase::MovedOut => matches!(base, Base::Removed { moved: true }),
+        };
+        if !changes.slots.iter().any(|slot| concerned(&slot.base)) {
+            return Ok(());
+        }
+        #[cfg(test)]
+        tests::burn_fuse()?;
+        let mut old: BTreeMap<u8, IndexEntry> = self.block(queue, number)?.into_iter().collect();
+        for slot in changes.slots.iter().filter(|slot| concerned(&slot.base)) {
+            let seq = Seq(number * BLOCK_SEQS + u64::from(slot.offset));
+            let before = old.remove(&slot.offset);
+            let mut after = match slot.base {
+                Base::Indexed => before,
+                Base::Put(entry) => Some(entry),
+                Base::Keep(entry) => {
+                    Some(before.map_or(entry, |old| IndexEntry { location: entry.location, ..old }))
+                }
+                Base::Removed { .. } | Base::Gone | Base::MovedFrom(..) => None,
+            };
+            if let Some(entry) = &mut after {
+                if let Some(state) = &slot.state {
+                    entry.has_state = true;
+                    (entry.delivery_count, entry.acquired_count) =
+                        (state.delivery_count, state.acquired_count);
+                    self.put_state(queue, seq, state)?;
+                }
+                if let Some(counts) = slot.counts {
+                    (entry.delivery_count, entry.acquired_count) = counts;
+                }
+            }
+            if before.is_some_and(|entry| entry.has_state) && !after.is_some_and(|entry| entry.has_state) {
+                self.remove_state(queue, seq)?;
+            }
+            account(live, before, after);
+            if let Some(entry) = after {
+                old.insert(slot.offset, entry);
+            }
+        }
+        let key = block_key(queue, number);
+        if old.is_empty() {
+            self.blocks.remove(key).map_err(|error| self.error(&error))?;
+        } else {
+            let entries: Vec<_> = old.into_iter().collect();
+            self.blocks.insert(key, block::encode(&entries)).map_err(|error| self.error(&error))?;
+        }
+        Ok(())
+    }
+
+    fn put_state(&self, queue: QueueId, seq: Seq, state: &EntryState) -> Result<(), StoreError> {
+        let bytes = record::state_to_bytes(state);
+        self.remove_state(queue, seq)?;
+        for (number, chunk) in bytes.chunks(STATE_CHUNK_BYTES).enumerate() {
+            let key = state_key(queue, seq, number as u16);
+            self.states.insert(key, chunk).map_err(|error| self.error(&error))?;
+        }
+        Ok(())
+    }
+
+    fn remove_state(&self, queue: QueueId, seq: Seq) -> Result<(), StoreError> {
+        let prefix = &state_key(queue, seq, 0)[..12];
+        for key in self.states.scan_prefix(prefix).keys() {
+            self.states
+                .remove(key.map_err(|error| self.error(&error))?)
+                .map_err(|error| self.error(&error))?;
+        }
+        Ok(())
+    }
+
+    /// A message's state.
+    pub fn state(&self, queue: QueueId, seq: Seq) -> Result<Option<EntryState>, StoreError> {
+        let mut bytes = Vec::new();
+        for chunk in self.states.scan_prefix(&state_key(queue, seq, 0)[..12]).values() {
+            bytes.extend_from_slice(&chunk.map_err(|error| self.error(&error))?);
+        }
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        record::state_from_bytes(&bytes)
+            .map(Some)
+            .map_err(|error| self.damaged(&format!("queue {} seq {}: {error}", queue.0, seq.0)))
+    }
+
+    fn raise_next_seq(&self, queue: QueueId, next: u64) -> Result<(), StoreError> {
+        let key = meta_key(b'n', queue);
+        let old = self.meta.get(key).map_err(|error| self.error(&error))?;
+        if old.is_none_or(|old| u64_be(&old) < next) {
+            self.meta.insert(key, &next.to_be_bytes()).map_err(|error| self.error(&error))?;
+        }
+        Ok(())
+    }
+
+    fn delete_queue(&self, queue: QueueId, live: &mut LiveBytes) -> Result<(), StoreError> {
+        for item in self.blocks.scan_prefix(queue.0.to_be_bytes()) {
+            let (key, value) = item.map_err(|error| self.error(&error))?;
+            for (_, entry) in block::decode(&value).unwrap_or_default() {
+                account(live, Some(entry), None);
+            }
+            self.blocks.remove(key).map_err(|error| self.error(&error))?;
+        }
+        for key in self.states.scan_prefix(queue.0.to_be_bytes()).keys() {
+            let key = key.map_err(|error| self.error(&error))?;
+            self.states.remove(key).map_err(|error| self.error(&error))?;
+        }
+        for kind in [b'd', b'n'] {
+            self.meta.remove(meta_key(kind, queue)).map_err(|error| self.error(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Every definition.
+    pub fn definitions(&self) -> Result<Vec<QueueDefinition>, StoreError> {
+        let mut definitions = Vec::new();
+        for value in self.meta.scan_prefix(b"d").values() {
+            let value = value.map_err(|error| self.error(&error))?;
+            let definition = record::definition_from_bytes(&value)
+                .map_err(|error| self.damaged(&format!("a queue's definition: {error}")))?;
+            definitions.push(definition);
+        }
+        Ok(definitions)
+    }
+
+    /// Every queue's next sequence number.
+    pub fn next_seqs(&self) -> Result<Vec<(QueueId, u64)>, StoreError> {
+        let mut found = Vec::new();
+        for item in self.meta.scan_prefix(b"n") {
+            let (key, value) = item.map_err(|error| self.error(&error))?;
+            found.push((QueueId(u32_be(key.get(1..).unwrap_or_default())), u64_be(&value)));
+        }
+        Ok(found)
+    }
+
+    /// Every message, by queue and then by sequence number.
+    pub fn for_each(
+        &self,
+        mut visit: impl FnMut(QueueId, Seq, IndexEntry) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        for item in &self.blocks {
+            let (key, value) = item.map_err(|error| self.error(&error))?;
+            let queue = QueueId(u32_be(&key));
+            let number = u64_be(key.get(4..).unwrap_or_default());
+            let entries = block::decode(&value).ok_or_else(|| {
+                self.damaged(&format!("the block of queue {} at {}", queue.0, number * BLOCK_SEQS))
+            })?;
+            for (offset, entry) in entries {
+                visit(queue, Seq(number.saturating_mul(BLOCK_SEQS) + u64::from(offset)), entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads everything once: what is unreadable is an error now and not later.
+    pub fn verify(&self) -> Result<LiveBytes, StoreError> {
+        guarded(&self.dir, || {
+            Ok((|| {
+                let mut live = LiveBytes::new();
+                self.definitions()?;
+                self.for_each(|queue, seq, entry| {
+                    account(&mut live, None, Some(entry));
+                    if entry.has_state && self.state(queue, seq)?.is_none() {
+                        let what = format!("queue {} seq {}: its state is missing", queue.0, seq.0);
+                        return Err(self.damaged(&what));
+                    }
+                    Ok(())
+                })?;
+                Ok(live)
+            })())
+        })?
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.db.flush().map_err(|error| self.error(&error))?;
+        let synced = self.file.sync_data().and_then(|()| File::open(&self.dir)?.sync_all());
+        synced.map_err(|error| super::failed("sync", &self.dir, &error))
+    }
+
+    fn error(&self, error: &sled::Error) -> StoreError {
+        StoreError::Failed(format!("index {}: {error}", self.dir.display()).into())
+    }
+
+    fn damaged(&self, what: &str) -> StoreError {
+        StoreError::Corrupt(format!("index {}: {what}", self.dir.display()).into())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    All,
+    MovedOut,
+}
+
+/// Runs something on sled, which panics on some kinds of damage where it should return an error.
+fn guarded<T>(dir: &Path, run: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, StoreError> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(StoreError::Failed(format!("index {}: {error}", dir.display()).into())),
+        Err(_) => Err(StoreError::Failed(format!("index {}: sled panicked", dir.display()).into())),
+    }
+}
+
+fn account(live: &mut LiveBytes, before: Option<IndexEntry>, after: Option<IndexEntry>) {
+    if let Some(entry) = after {
+        *live.entry(entry.location.segment).or_default() += u64::from(entry.location.len);
+    }
+    if let Some(entry) = before {
+        let bytes = live.entry(entry.location.segment).or_default();
+        *bytes = bytes.saturating_sub(u64::from(entry.location.len));
+        if *bytes == 0 {
+            live.remove(&entry.location.segment);
+        }
+    }
+}
+
+fn remove_unfinished_snapshots(dir: &Path) -> Result<(), StoreError> {
+    let entries = fs::read_dir(dir).map_err(|error| super::failed("read", dir, &error))?;
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path()).map_err(|error| super::failed("remove", &entry.path(), &error))?;
+        }
+    }
+    Ok(())
+}
+
+fn encode_checkpoint(checkpoint: &Checkpoint) -> [u8; POSITION_BYTES] {
+    let mut bytes = [0; POSITION_BYTES];
+    bytes[..4].copy_from_slice(&FORMAT_VERSION.to_be_bytes());
+    bytes[4..8].copy_from_slice(&checkpoint.position.segment.to_be_bytes());
+    bytes[8..12].copy_from_slice(&checkpoint.position.offset.to_be_bytes());
+    bytes[12..20].copy_from_slice(&checkpoint.position.sequence.to_be_bytes());
+    bytes[20..28].copy_from_slice(&checkpoint.epoch.to_be_bytes());
+    bytes[28] = u8::from(checkpoint.clean);
+    let crc = crc32fast::hash(&bytes[..29]);
+    bytes[29..].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
+fn decode_checkpoint(value: &[u8]) -> Option<Checkpoint> {
+    let bytes: &[u8; POSITION_BYTES] = value.try_into().ok()?;
+    if crc32fast::hash(&bytes[..29]) != u32_be(&bytes[29..]) || u32_be(bytes) != FORMAT_VERSION {
+        return None;
+    }
+    let position = Position {
+        segment: u32_be(&bytes[4..]),
+        offset: u32_be(&bytes[8..]),
+        sequence: u64_be(&bytes[12..]),
+    };
+    Some(Checkpoint { position, epoch: u64_be(&bytes[20..]), clean: bytes[28] == 1 })
+}
+
+fn block_key(queue: QueueId, number: u64) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..4].copy_from_slice(&queue.0.to_be_bytes());
+    key[4..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+fn state_key(queue: QueueId, seq: Seq, chunk: u16) -> [u8; 14] {
+    let mut key = [0; 14];
+    key[..12].copy_from_slice(&block_key(queue, seq.0));
+    key[12..].copy_from_slice(&chunk.to_be_bytes());
+    key
+}
+
+fn meta_key(kind: u8, queue: QueueId) -> [u8; 5] {
+    let mut key = [kind; 5];
+    key[1..].copy_from_slice(&queue.0.to_be_bytes());
+    key
+}
+
+fn u32_be(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().map_or(0, |chunk| u32::from_be_bytes(*chunk))
+}
+
+fn u64_be(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |chunk| u64::from_be_bytes(*chunk))
+}
+
+#[cfg(test)]
+mod tests;

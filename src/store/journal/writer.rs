@@ -1,0 +1,470 @@
+//! The committer: one thread that gathers what all queues submitted, appends it as one frame, syncs
+//! once, and reports.
+//!
+//! Invariant: a batch is reported committed after its frame is on the disk (or nothing of it needed to
+//! be), batches complete in the order of submission, and after the first failed write or fsync nothing is
+//! ever reported committed again. Does not know the index; it tells the checkpointer what it committed.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+
+use super::super::block::IndexEntry;
+use super::super::checkpoint::Event;
+use super::super::delta::Change;
+use super::super::record::{self, PUT_OVERHEAD_BYTES};
+use super::super::space::Space;
+use super::super::{Done, Notify, StoreError, StoreEvent};
+use super::gather::Cancelled;
+use super::layout::FRAME_HEADER_BYTES;
+use super::log::{Log, LogError};
+use super::reader;
+use super::segments::Segments;
+use crate::broker::{Batch, Committed, Location, Message, QueueDefinition, QueueId, Record, Seq};
+
+/// Most bytes of messages written as one frame, unless one batch is larger: bounds memory, and how long a
+/// small message waits behind large ones.
+const GATHER_BYTES: usize = 8 << 20;
+/// How often a full disk is looked at again.
+const FULL_RECHECK: Duration = Duration::from_millis(200);
+/// A frame buffer larger than this is not kept.
+const KEPT_BUFFER_BYTES: usize = 16 << 20;
+
+/// A batch and whom to tell.
+pub(crate) type Job = (Batch, Done);
+
+/// Where batches wait for the committer.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    state: Mutex<InboxState>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct InboxState {
+    jobs: Vec<Job>,
+    waiting: bool,
+    closed: bool,
+}
+
+impl Inbox {
+    /// Hands a batch over; gives it back when the store is closed.
+    pub fn push(&self, job: Job) -> Result<(), Job> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(job);
+        }
+        state.jobs.push(job);
+        // A wake-up is a system call: only when somebody sleeps.
+        if std::mem::take(&mut state.waiting) {
+            drop(state);
+            self.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    /// No more batches; what is here is still committed.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_all();
+    }
+
+    /// Waits for batches; swaps them into `jobs`. False when closed and empty.
+    fn take(&self, jobs: &mut Vec<Job>, timeout: Option<Duration>) -> bool {
+        let mut state = self.lock();
+        while state.jobs.is_empty() && !state.closed {
+            state.waiting = true;
+            match timeout {
+                None => state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(timeout) => {
+                    let waited = self.filled.wait_timeout(state, timeout);
+                    let (guard, result) = waited.unwrap_or_else(PoisonError::into_inner);
+                    state = guard;
+                    if result.timed_out() {
+                        break;
+                    }
+                }
+            }
+        }
+        state.waiting = false;
+        std::mem::swap(&mut state.jobs, jobs);
+        !(jobs.is_empty() && state.closed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, InboxState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The committer thread's state.
+pub(crate) struct Committer {
+    pub inbox: Arc<Inbox>,
+    pub log: Log,
+    pub segments: Arc<Segments>,
+    pub space: Space,
+    pub reserve_bytes: u64,
+    pub checkpointer: Sender<Event>,
+    pub notify: Arc<Notify>,
+    /// What a new segment begins with.
+    pub catalogue: Catalogue,
+    pub gather: Gather,
+    pub full: bool,
+    pub poisoned: Option<StoreError>,
+}
+
+/// What exists, for the first frame of each segment.
+#[derive(Debug, Default)]
+pub(crate) struct Catalogue {
+    pub definitions: BTreeMap<QueueId, Arc<QueueDefinition>>,
+    pub next_seqs: FxHashMap<QueueId, u64>,
+}
+
+/// A frame being made, and memory kept for the next.
+#[derive(Default)]
+pub(crate) struct Gather {
+    frame: Vec<u8>,
+    records: u32,
+    changes: Vec<Change>,
+    committed: Vec<Committed>,
+    cancelled: Cancelled,
+}
+
+impl Committer {
+    /// Runs until the inbox is closed and empty.
+    pub fn run(mut self) -> Result<(), StoreError> {
+        let mut jobs = Vec::new();
+        loop {
+            let timeout = self.full.then_some(FULL_RECHECK);
+            if !self.inbox.take(&mut jobs, timeout) {
+                break;
+            }
+            self.check_room();
+            self.commit(&mut jobs);
+        }
+        self.log.close();
+        self.poisoned.map_or(Ok(()), Err)
+    }
+
+    fn commit(&mut self, jobs: &mut Vec<Job>) {
+        let mut chunk = Vec::new();
+        let mut bytes = 0;
+        for job in jobs.drain(..) {
+            bytes += bytes_of(&job.0);
+            chunk.push(job);
+            if bytes >= GATHER_BYTES {
+                self.commit_chunk(std::mem::take(&mut chunk));
+                bytes = 0;
+            }
+        }
+        if !chunk.is_empty() {
+            self.commit_chunk(chunk);
+        }
+    }
+
+    fn commit_chunk(&mut self, mut jobs: Vec<Job>) {
+        if let Some(error) = &self.poisoned {
+            return answer_all(jobs, error);
+        }
+        if self.full {
+            jobs = refuse_puts(jobs);
+        }
+        self.encode(&jobs);
+        if self.gather.records == 0 {
+            return self.report(jobs);
+        }
+        let payload = (self.gather.frame.len() - FRAME_HEADER_BYTES) as u64;
+        let has_puts = jobs.iter().any(|(batch, _)| has_put(batch));
+        let place = self.log.place(payload, !has_puts, &mut self.space, || self.catalogue.encode());
+        let (segment, offset) = match place {
+            Ok(place) => place,
+            Err(LogError::NoRoom) if has_puts => {
+                self.set_full(true);
+                return self.commit_chunk(jobs);
+            }
+            Err(LogError::NoRoom) => return answer_all(jobs, &full_error()),
+            Err(LogError::TooLarge) => {
+                let error = format!("a batch of {payload} bytes is larger than a segment can be");
+                return answer_all(jobs, &StoreError::Full(error.into()));
+            }
+            Err(LogError::Failed(error)) => return self.poison(jobs, error),
+        };
+        self.gather.move_to(segment, offset as u32);
+        let bytes = self.gather.frame.len() as u64;
+        match self.log.append(&mut self.gather.frame, self.gather.records) {
+            Ok(end) => {
+                let changes = std::mem::take(&mut self.gather.changes);
+                self.catalogue.note(&changes);
+                // Without a checkpointer (it failed and said so) the journal is still the truth.
+                let _ = self.checkpointer.send(Event::Committed { changes, end, bytes });
+                self.report(jobs);
+            }
+            Err(error) => self.poison(jobs, error),
+        }
+    }
+
+    fn encode(&mut self, jobs: &[Job]) {
+        let gather = &mut self.gather;
+        gather.begin();
+        gather.cancelled.analyse(jobs.iter().map(|(batch, _)| batch));
+        for (batch, _) in jobs {
+            gather.encode_batch(batch, &self.segments);
+        }
+    }
+
+    fn report(&mut self, jobs: Vec<Job>) {
+        for ((_, done), committed) in jobs.into_iter().zip(self.gather.committed.drain(..)) {
+            done(Ok(committed));
+        }
+    }
+
+    fn poison(&mut self, jobs: Vec<Job>, error: StoreError) {
+        self.poisoned = Some(error.clone());
+        answer_all(jobs, &error);
+        (self.notify)(StoreEvent::Poisoned(error));
+    }
+
+    fn check_room(&mut self) {
+        let free = self.space.free_bytes();
+        if !self.full && free < self.reserve_bytes {
+            self.set_full(true);
+        } else if self.full && free >= self.reserve_bytes + self.reserve_bytes / 4 + (1 << 20) {
+            self.set_full(false);
+        }
+    }
+
+    fn set_full(&mut self, full: bool) {
+        if self.full != full {
+            self.full = full;
+            (self.notify)(StoreEvent::Full(full));
+        }
+    }
+}
+
+impl Gather {
+    fn begin(&mut self) {
+        if self.frame.capacity() > KEPT_BUFFER_BYTES {
+            self.frame = Vec::new();
+        }
+        self.frame.clear();
+        self.frame.resize(FRAME_HEADER_BYTES, 0);
+        self.records = 0;
+        self.changes.clear();
+        self.committed.clear();
+    }
+
+    fn encode_batch(&mut self, batch: &Batch, segments: &Segments) {
+        let mut locations = Vec::new();
+        let mut kept = read_kept(batch, segments).into_iter();
+        for record in &batch.records {
+            match record {
+                Record::Put { queue, seq, message } => {
+                    let location = (!self.cancelled.contains(*queue, *seq)).then(|| {
+                        let (location, entry) = self.encode_put(*queue, *seq, message, false);
+                        self.changes.push(Change::Put { queue: *queue, seq: *seq, entry });
+                        location
+                    });
+                    locations.push(location);
+                }
+                Record::Keep { queue, seq, location, state } => {
+                    let Some(Ok(message)) = kept.next() else {
+                        // Unreadable: it stays where it is, and so does its segment.
+                        locations.push(Some(*location));
+                        continue;
+                    };
+                    let (location, entry) = self.encode_put(*queue, *seq, &message, true);
+                    self.changes.push(Change::Keep { queue: *queue, seq: *seq, entry });
+                    locations.push(Some(location));
+                    if let Some(state) = state {
+                        record::encode_state(&mut self.frame, *queue, *seq, state);
+                        self.changed(Change::State { queue: *queue, seq: *seq, state: Arc::clone(state) });
+                    }
+                }
+                other => self.encode_small(other),
+            }
+        }
+        self.committed.push(Committed { ticket: batch.ticket, locations });
+    }
+
+    /// The location is relative to the frame until `move_to`.
+    fn encode_put(
+        &mut self,
+        queue: QueueId,
+        seq: Seq,
+        message: &Message,
+        keep: bool,
+    ) -> (Location, IndexEntry) {
+        let offset = self.frame.len() as u32;
+        let len = message.payload().len() as u32 + PUT_OVERHEAD_BYTES;
+        record::encode_put(&mut self.frame, queue, seq, message, keep);
+        self.records += 1;
+        let location = Location { segment: 0, offset, len };
+        let entry = IndexEntry {
+            location,
+            delivery_count: message.delivery_count,
+            acquired_count: 0,
+            expires: message.expires,
+            priority: message.priority.min(9),
+            first_acquirer: message.first_acquirer,
+            has_state: false,
+        };
+        (location, entry)
+    }
+
+    fn encode_small(&mut self, record: &Record) {
+        match record {
+            Record::Settle { queue, seq } if !self.cancelled.contains(*queue, *seq) => {
+                record::encode_settle(&mut self.frame, *queue, *seq);
+                self.changed(Change::Settle { queue: *queue, seq: *seq });
+            }
+            Record::Count { queue, seq, delivery_count, acquired_count }
+                if !self.cancelled.contains(*queue, *seq) =>
+            {
+                let (queue, seq) = (*queue, *seq);
+                let (delivery_count, acquired_count) = (*delivery_count, *acquired_count);
+                record::encode_count(&mut self.frame, queue, seq, delivery_count, acquired_count);
+                self.changed(Change::Count { queue, seq, delivery_count, acquired_count });
+            }
+            Record::State { queue, seq, state } if !self.cancelled.contains(*queue, *seq) => {
+                record::encode_state(&mut self.frame, *queue, *seq, state);
+                self.changed(Change::State { queue: *queue, seq: *seq, state: Arc::clone(state) });
+            }
+            Record::Move { from, to, state } => {
+                record::encode_move(&mut self.frame, *from, *to, state);
+                self.changed(Change::Move { from: *from, to: *to, state: Arc::clone(state) });
+            }
+            Record::Define(definition) => {
+                record::encode_define(&mut self.frame, definition);
+                self.changed(Change::Define(Arc::clone(definition)));
+            }
+            Record::Delete(queue) => {
+                record::encode_delete(&mut self.frame, *queue);
+                self.changed(Change::Delete(*queue));
+            }
+            _ => {}
+        }
+    }
+
+    fn changed(&mut self, change: Change) {
+        self.records += 1;
+        self.changes.push(change);
+    }
+
+    /// Makes locations relative to the frame real ones.
+    fn move_to(&mut self, segment: u32, base: u32) {
+        let place = |location: &mut Location| {
+            // Only those written in this frame: one kept where it is has its segment already.
+            if location.segment == 0 {
+                *location = Location { segment, offset: base.saturating_add(location.offset), ..*location };
+            }
+        };
+        for change in &mut self.changes {
+            if let Change::Put { entry, .. } | Change::Keep { entry, .. } = change {
+                place(&mut entry.location);
+            }
+        }
+        self.committed.iter_mut().flat_map(|done| &mut done.locations).flatten().for_each(place);
+    }
+}
+
+impl Catalogue {
+    /// Takes note of what was committed.
+    pub fn note(&mut self, changes: &[Change]) {
+        let mut current: Option<(QueueId, u64)> = None;
+        for change in changes {
+            let (queue, next) = match change {
+                Change::Put { queue, seq, .. } | Change::Move { to: (queue, seq), .. } => {
+                    (*queue, seq.0.saturating_add(1))
+                }
+                Change::Define(definition) => {
+                    self.definitions.insert(definition.id, Arc::clone(definition));
+                    continue;
+                }
+                Change::Delete(queue) => {
+                    self.raise(current.take());
+                    self.delete(*queue);
+                    continue;
+                }
+                _ => continue,
+            };
+            match &mut current {
+                Some((same, highest)) if *same == queue => *highest = next.max(*highest),
+                _ => self.raise(current.replace((queue, next))),
+            }
+        }
+        self.raise(current);
+    }
+
+    fn raise(&mut self, seen: Option<(QueueId, u64)>) {
+        if let Some((queue, next)) = seen {
+            let known = self.next_seqs.entry(queue).or_default();
+            *known = next.max(*known);
+        }
+    }
+
+    fn delete(&mut self, queue: QueueId) {
+        self.next_seqs.remove(&queue);
+        if !queue.is_dead_letter() {
+            self.next_seqs.remove(&queue.dead_letter());
+            self.definitions.remove(&queue);
+        }
+    }
+
+    /// Everything that exists, as records.
+    fn encode(&self) -> (Vec<u8>, u32) {
+        let mut bytes = Vec::new();
+        for definition in self.definitions.values() {
+            record::encode_define(&mut bytes, definition);
+        }
+        for (queue, next) in &self.next_seqs {
+            record::encode_next_seq(&mut bytes, *queue, *next);
+        }
+        (bytes, (self.definitions.len() + self.next_seqs.len()) as u32)
+    }
+}
+
+fn read_kept(batch: &Batch, segments: &Segments) -> Vec<Result<Arc<Message>, StoreError>> {
+    let kept = batch.records.iter().filter_map(|record| match record {
+        Record::Keep { location, .. } => Some(*location),
+        _ => None,
+    });
+    let locations: Vec<Location> = kept.collect();
+    reader::read(segments, &locations)
+}
+
+fn bytes_of(batch: &Batch) -> usize {
+    let of = |record: &Record| match record {
+        Record::Put { message, .. } => message.payload().len() + PUT_OVERHEAD_BYTES as usize,
+        Record::Keep { location, .. } => location.len as usize,
+        _ => 32,
+    };
+    batch.records.iter().map(of).sum()
+}
+
+fn has_put(batch: &Batch) -> bool {
+    batch.records.iter().any(|record| matches!(record, Record::Put { .. }))
+}
+
+fn refuse_puts(jobs: Vec<Job>) -> Vec<Job> {
+    let mut kept = Vec::with_capacity(jobs.len());
+    for (batch, done) in jobs {
+        if has_put(&batch) {
+            done(Err(full_error()));
+        } else {
+            kept.push((batch, done));
+        }
+    }
+    kept
+}
+
+fn full_error() -> StoreError {
+    StoreError::Full("free space is below the reserve".into())
+}
+
+fn answer_all(jobs: Vec<Job>, error: &StoreError) {
+    for (_, done) in jobs {
+        done(Err(error.clone()));
+    }
+}

@@ -1,0 +1,8 @@
+//! The store against a real disk: what was committed is there after whatever happened.
+
+mod basics;
+mod common;
+mod faults;
+mod model;
+mod rebuild;
+mod tails;

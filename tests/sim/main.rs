@@ -1,0 +1,130 @@
+//! The simulator: the real engine, container and broker over virtual time and a faulty store.
+mod body;
+mod client;
+mod consumer;
+mod disk;
+mod house;
+mod model;
+mod pipe;
+mod plan;
+mod producer;
+mod rng;
+mod seeds;
+mod trace;
+mod wire;
+mod world;
+
+use std::{
+    cell::{Cell, RefCell},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Mutex, Once, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use trace::Mode;
+use world::{Report, World};
+
+/// Seeds run by default.
+const SEEDS: u64 = 300;
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+    static WHY: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Panics of a run are its verdict, told once and in full by `check`.
+fn catch_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if QUIET.get() {
+                WHY.set(info.to_string());
+            } else {
+                usual(info);
+            }
+        }));
+    });
+}
+
+fn run(seed: u64, mode: Mode) -> Result<Report, String> {
+    catch_panics();
+    trace::start(mode);
+    QUIET.set(true);
+    let done = catch_unwind(AssertUnwindSafe(|| World::new(seed).run()));
+    QUIET.set(false);
+    done.map_err(|_| WHY.take())
+}
+
+/// Runs a seed; if it fails, runs it again to tell the story.
+fn check(seed: u64) -> Result<Report, String> {
+    let mode = if std::env::var_os("SIM_TRACE").is_some() { Mode::Print } else { Mode::Off };
+    run(seed, mode).map_err(|why| {
+        let again = match run(seed, Mode::Keep) {
+            Err(again) if again == why => String::new(),
+            other => format!("\nIT DID NOT FAIL THE SAME WAY AGAIN: {other:?}"),
+        };
+        let events = trace::take().join("\n");
+        let command = format!("SIM_FIRST={seed} SIM_SEEDS=1 SIM_TRACE=1 cargo test --test sim seeds -- --nocapture");
+        format!("seed {seed} failed: {why}{again}\nthe last events:\n{events}\nseed {seed} failed: {why}\nreproduce: {command}\n")
+    })
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text:?}")))
+}
+
+/// Runs seeds on all cores, each by itself on one; stops at the first that fails.
+fn check_all(seeds: &[u64]) -> Vec<Report> {
+    let next = AtomicU64::new(0);
+    let (reports, failure) = (Mutex::new(Vec::new()), Mutex::new(None));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                    match check(*seed) {
+                        Ok(report) => reports.lock().unwrap_or_else(PoisonError::into_inner).push(report),
+                        Err(why) => {
+                            next.store(u64::MAX / 2, Ordering::Relaxed);
+                            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    if let Some(why) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        panic!("{why}");
+    }
+    reports.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn seeds_hold_every_rule() {
+    let first = number("SIM_FIRST", 1);
+    let seeds: Vec<u64> = (first..first + number("SIM_SEEDS", SEEDS)).collect();
+    let reports = check_all(&seeds);
+    let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
+    println!(
+        "{} seeds: {} steps, {} s of virtual time, {} messages, {} deliveries, {} cuts, {} crashes, {} restarts, {} batches refused, {} messages left out, {} evacuations",
+        reports.len(), sum(|r| r.steps), sum(|r| r.end_ms - 1_000_000) / 1000, sum(|r| r.messages),
+        sum(|r| r.deliveries), sum(|r| r.cuts), sum(|r| r.crashes), sum(|r| r.restarts), sum(|r| r.refused),
+        sum(|r| r.left_out), sum(|r| r.evacuations),
+    );
+}
+
+#[test]
+fn seeds_that_once_found_a_bug_hold_every_rule() {
+    check_all(seeds::REGRESSIONS);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in [3, 14, 15] {
+        let (first, again) = (check(seed), check(seed));
+        assert_eq!(first, again);
+    }
+}
