@@ -13,6 +13,7 @@ use verdict::store::{JournalStore, Options, Store};
 
 fn message(size: usize) -> Arc<Message> {
     Arc::new(Message {
+        from: 0,
         bytes: vec![7; size].into(),
         format: 0,
         durable: true,

@@ -31,6 +31,7 @@ impl Bench {
             shard: 0,
         };
         let message = Message {
+            from: 0,
             bytes: Arc::from(vec![0u8; 100]),
             format: 0,
             durable,

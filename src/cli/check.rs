@@ -23,7 +23,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         let hint = "the directory is the one given to `verdict serve --data`, ./verdict-data by default";
         return Err(Failure::new(format!("{} is not a directory", args.dir.display())).hint(hint));
     }
-    let report = store::check::check(&args.dir)?;
+    let report = store::check::check(&args.dir).map_err(|why| Failure::new(why.to_string()))?;
     print_line(report.to_string().trim_end())?;
     if report.is_ok() { Ok(()) } else { Err(Failure::told()) }
 }

@@ -40,6 +40,7 @@ pub fn definition(id: u32) -> QueueDefinition {
 
 pub fn message(content: &[u8]) -> Arc<Message> {
     Arc::new(Message {
+        from: 0,
         bytes: Arc::from(content),
         format: 0,
         durable: true,

@@ -37,6 +37,7 @@ fn definition() -> QueueDefinition {
 
 fn message(seq: u64) -> Message {
     Message {
+        from: 0,
         bytes: Arc::from(format!("message {seq}").as_bytes()),
         format: 0,
         durable: true,

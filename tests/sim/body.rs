@@ -49,7 +49,8 @@ pub const MARK: &str = "x-sim-mark";
 /// The body's bytes, without the section around it.
 fn body(id: u64, size: usize) -> Vec<u8> {
     let mut bytes = id.to_be_bytes().to_vec();
-    bytes.extend((bytes.len()..size.max(8)).map(|at| (at as u64).wrapping_mul(31).wrapping_add(id * 7) as u8));
+    bytes
+        .extend((bytes.len()..size.max(8)).map(|at| (at as u64).wrapping_mul(31).wrapping_add(id * 7) as u8));
     bytes
 }
 
@@ -152,7 +153,9 @@ fn read_annotations(value: &Value, got: &mut Got) -> Result<(), String> {
             _ => None,
         };
         match std::str::from_utf8(key).unwrap_or_default() {
-            "x-opt-acquired-count" => got.acquired_count = number.ok_or("an acquired-count that is no number")?,
+            "x-opt-acquired-count" => {
+                got.acquired_count = number.ok_or("an acquired-count that is no number")?
+            }
             "x-opt-dl-attempts" => got.dead_attempts = number,
             "x-opt-dl-reason" => {
                 let Kind::Bytes(reason) = value.kind else { return Err("a reason that is no symbol".into()) };
@@ -184,7 +187,8 @@ impl<'a> Value<'a> {
         let short = || "a value cut short".to_owned();
         let (&code, rest) = bytes.split_first().ok_or_else(short)?;
         let take = |n: usize| rest.get(..n).ok_or_else(short);
-        let number = |n: usize| Ok::<_, String>(take(n)?.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte)));
+        let number =
+            |n: usize| Ok::<_, String>(take(n)?.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte)));
         let sized = |width: usize| -> Result<(&'a [u8], usize), String> {
             let size = number(width)? as usize;
             Ok((rest.get(width..width + size).ok_or_else(short)?, 1 + width + size))
@@ -200,7 +204,9 @@ impl<'a> Value<'a> {
             0x80..=0x83 => (Kind::Number(number(8)?), 9),
             0xa0 | 0xa1 | 0xa3 => sized(1).map(|(bytes, len)| (Kind::Bytes(bytes), len))?,
             0xb0 | 0xb1 | 0xb3 => sized(4).map(|(bytes, len)| (Kind::Bytes(bytes), len))?,
-            0xc0 | 0xc1 => sized(1).map(|(bytes, len)| (Kind::Items(&bytes[1..], usize::from(bytes[0])), len))?,
+            0xc0 | 0xc1 => {
+                sized(1).map(|(bytes, len)| (Kind::Items(&bytes[1..], usize::from(bytes[0])), len))?
+            }
             0xd0 | 0xd1 => {
                 let (bytes, len) = sized(4)?;
                 let count = bytes.get(..4).ok_or_else(short)?;

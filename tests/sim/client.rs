@@ -137,7 +137,13 @@ impl Client {
             Part::Consumer(consumer) => format!("  {:?} {}", link.state, consumer.describe()),
         });
         let links: Vec<String> = links.collect();
-        format!("client {} closing {} ended {}\n{}", self.connection.0, self.closing, self.ended, links.join("\n"))
+        format!(
+            "client {} closing {} ended {}\n{}",
+            self.connection.0,
+            self.closing,
+            self.ended,
+            links.join("\n")
+        )
     }
 
     /// When it does something of itself next.
@@ -275,11 +281,15 @@ impl Client {
     fn handle(&mut self, event: Event, scene: &mut Scene) {
         let connection = self.connection;
         match event {
-            Event::Opened(_) => self.sessions = (0..self.plan.sessions).map(|_| self.engine.begin()).collect(),
+            Event::Opened(_) => {
+                self.sessions = (0..self.plan.sessions).map(|_| self.engine.begin()).collect()
+            }
             Event::Begun { .. } => {}
             Event::Attached { link, attach } => {
                 let closing = self.closing;
-                let Some((link, _)) = self.link(link) else { panic!("rule 8 broken: an unknown link attached") };
+                let Some((link, _)) = self.link(link) else {
+                    panic!("rule 8 broken: an unknown link attached")
+                };
                 let refused = match link.part {
                     Part::Producer(_) => attach.target.is_none(),
                     Part::Consumer(_) => attach.source.is_none(),
@@ -319,11 +329,15 @@ impl Client {
                 }
             }
             Event::SenderSettled { link, delivery_ids } => {
-                if let Some((Link { part: Part::Consumer(consumer), state: State::Live, .. }, _)) = self.link(link) {
+                if let Some((Link { part: Part::Consumer(consumer), state: State::Live, .. }, _)) =
+                    self.link(link)
+                {
                     consumer.confirmed(&delivery_ids, scene);
                 }
             }
-            Event::Detached { link, error, unsettled, .. } => self.detached(link, error.is_some(), &unsettled, scene),
+            Event::Detached { link, error, unsettled, .. } => {
+                self.detached(link, error.is_some(), &unsettled, scene)
+            }
             Event::Ended { error, .. } => {
                 assert!(self.closing || scene.stopping, "rule 8 broken: a session ended with {error:?}");
             }
@@ -341,7 +355,11 @@ impl Client {
         let over = self.closing || scene.stopping;
         let again = scene.now.plus_ms(scene.rng.range(0, 30));
         let Some((link, _)) = self.link(id) else { return };
-        assert!(over || (link.state == State::Detaching && !error), "rule 8 broken: link {} was detached", link.key);
+        assert!(
+            over || (link.state == State::Detaching && !error),
+            "rule 8 broken: link {} was detached",
+            link.key
+        );
         if !over && let Part::Producer(producer) = &link.part {
             producer.check_unsettled(unsettled);
         }

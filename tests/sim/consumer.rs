@@ -71,7 +71,9 @@ impl Consumer {
         let held: Vec<u64> = self.held.iter().map(|held| held.id).collect();
         let Self { allowance, draining, unconfirmed, plan, .. } = self;
         let tree = if plan.dead_letter { "dead letters" } else { "queue" };
-        format!("consumer of {tree}: allowance {allowance}, holds {held:?}, unconfirmed {unconfirmed:?}, draining {draining}")
+        format!(
+            "consumer of {tree}: allowance {allowance}, holds {held:?}, unconfirmed {unconfirmed:?}, draining {draining}"
+        )
     }
 
     /// When it does something of itself next.
@@ -95,7 +97,11 @@ impl Consumer {
             self.answer(at, engine, link, key, scene);
             return true;
         }
-        if !self.draining && !scene.calm && self.plan.drain_one_in > 0 && scene.rng.one_in(self.plan.drain_one_in * 20) {
+        if !self.draining
+            && !scene.calm
+            && self.plan.drain_one_in > 0
+            && scene.rng.one_in(self.plan.drain_one_in * 20)
+        {
             note!(scene.now, "link {key} drains");
             self.allowance = self.allowance.max(i64::from(self.plan.credit));
             self.draining = true;

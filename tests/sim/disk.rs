@@ -12,7 +12,8 @@ use std::{
 
 use verdict::{
     broker::{
-        Batch, Command, Committed, EntryState, Location, Message, QueueDefinition, QueueId, Record, Restored, Seq,
+        Batch, Command, Committed, EntryState, Location, Message, QueueDefinition, QueueId, Record, Restored,
+        Seq,
     },
     time::Millis,
 };
@@ -107,8 +108,13 @@ impl Disk {
     fn commit(&mut self, batches: Vec<Submitted>, rng: &mut Rng) -> Vec<(QueueId, Command)> {
         let (full, leave_out) = (self.full, rng.one_in(2));
         // "All or none": a batch that brings new messages to a full disk is refused whole.
-        let refused = |batch: &Batch| full && batch.records.iter().any(|record| matches!(record, Record::Put { .. }));
-        let gone = if leave_out { settled_in(batches.iter().filter(|s| !refused(&s.batch))) } else { BTreeSet::new() };
+        let refused =
+            |batch: &Batch| full && batch.records.iter().any(|record| matches!(record, Record::Put { .. }));
+        let gone = if leave_out {
+            settled_in(batches.iter().filter(|s| !refused(&s.batch)))
+        } else {
+            BTreeSet::new()
+        };
         self.left_out += gone.len() as u64;
         let mut reports = Vec::new();
         for Submitted { node, batch } in batches {
@@ -173,7 +179,10 @@ impl Disk {
                 stored.set(state);
                 self.by_id.insert(stored.id, to);
                 let id = stored.id;
-                assert!(self.stored.insert(to, stored).is_none(), "message {id} moved to {to:?}, which was taken");
+                assert!(
+                    self.stored.insert(to, stored).is_none(),
+                    "message {id} moved to {to:?}, which was taken"
+                );
             }
             Record::Keep { queue, seq, location, state } => {
                 locations.push(self.keep((queue, seq), location, state));
@@ -204,7 +213,10 @@ impl Disk {
 
     fn keep(&mut self, place: Place, location: Location, state: Option<Arc<EntryState>>) -> Option<Location> {
         let message = Arc::clone(&self.known(place.0, place.1, "Keep")?.message);
-        assert!(self.bodies.contains_key(&location), "Keep of {place:?} names {location:?}, where nothing is");
+        assert!(
+            self.bodies.contains_key(&location),
+            "Keep of {place:?} names {location:?}, where nothing is"
+        );
         let location = self.write(&message);
         let stored = self.stored.get_mut(&place)?;
         stored.location = location;
@@ -229,7 +241,10 @@ impl Disk {
     fn known(&mut self, queue: QueueId, seq: Seq, what: &str) -> Option<&mut Stored> {
         let found = self.stored.get_mut(&(queue, seq));
         let excused = self.excused.contains(&(queue, seq));
-        assert!(found.is_some() || excused, "{what} record about {queue:?} {seq:?}, which the store does not know");
+        assert!(
+            found.is_some() || excused,
+            "{what} record about {queue:?} {seq:?}, which the store does not know"
+        );
         found
     }
 

@@ -7,7 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use verdict::{
     auth::{Authenticator, Verdict},
-    broker::{Command, ConnectionId, ConsumerId, Effect, Lifetime, Node, QueueDefinition, QueueId, policy::QueuePolicy},
+    broker::{
+        Command, ConnectionId, ConsumerId, Effect, Lifetime, Node, QueueDefinition, QueueId,
+        policy::QueuePolicy,
+    },
     container::{Host, NoPlace, Place, Wish},
     time::Millis,
 };
@@ -142,7 +145,12 @@ impl House {
         }
         tenant.node.flush(now, &mut effects);
         if let Some(batch) = tenant.node.take_batch() {
-            note!(now, "{id:?} -> {:?} {:?}", batch.ticket, batch.records.iter().map(record).collect::<Vec<_>>());
+            note!(
+                now,
+                "{id:?} -> {:?} {:?}",
+                batch.ticket,
+                batch.records.iter().map(record).collect::<Vec<_>>()
+            );
             self.disk.submit(id, batch);
         }
         let (outside, links): (Vec<_>, Vec<_>) = effects.into_iter().partition(is_outside);
@@ -155,8 +163,13 @@ impl House {
     fn outside(&mut self, node: QueueId, effect: Effect, now: Millis, rng: &mut Rng) {
         match effect {
             Effect::Load { dead_letter, bodies } => {
-                let bodies = bodies.into_iter().map(|(seq, location)| (seq, self.disk.read(&location))).collect();
-                self.loads.push((now.plus_ms(rng.range(0, 20)), node, Command::Loaded { dead_letter, bodies }));
+                let bodies =
+                    bodies.into_iter().map(|(seq, location)| (seq, self.disk.read(&location))).collect();
+                self.loads.push((
+                    now.plus_ms(rng.range(0, 20)),
+                    node,
+                    Command::Loaded { dead_letter, bodies },
+                ));
             }
             Effect::MoveOut { queue, message } => match self.resolve(&queue) {
                 Place { node: target, .. } if rng.one_in(8) && target != node => {
@@ -330,9 +343,9 @@ fn is_outside(effect: &Effect) -> bool {
 /// Whose connection an effect is for.
 pub fn connection_of(effect: &Effect) -> ConnectionId {
     match effect {
-        Effect::Deliver { consumer, .. } | Effect::Flow { consumer, .. } | Effect::Settled { consumer, .. } => {
-            consumer.connection()
-        }
+        Effect::Deliver { consumer, .. }
+        | Effect::Flow { consumer, .. }
+        | Effect::Settled { consumer, .. } => consumer.connection(),
         Effect::Published { producer, .. } | Effect::ProducerCredit { producer, .. } => producer.connection(),
         _ => unreachable!("not for a link"),
     }
@@ -368,8 +381,12 @@ fn record(record: &verdict::broker::Record) -> String {
             format!("Put {}:{} (message {})", queue.0, seq.0, crate::body::id_of(message.payload()))
         }
         Record::Settle { queue, seq } => format!("Settle {}:{}", queue.0, seq.0),
-        Record::Count { queue, seq, delivery_count, .. } => format!("Count {}:{} {delivery_count}", queue.0, seq.0),
-        Record::State { queue, seq, state } => format!("State {}:{} {}", queue.0, seq.0, state.delivery_count),
+        Record::Count { queue, seq, delivery_count, .. } => {
+            format!("Count {}:{} {delivery_count}", queue.0, seq.0)
+        }
+        Record::State { queue, seq, state } => {
+            format!("State {}:{} {}", queue.0, seq.0, state.delivery_count)
+        }
         Record::Move { from, to, .. } => format!("Move {}:{} -> {}:{}", from.0.0, from.1.0, to.0.0, to.1.0),
         Record::Keep { queue, seq, .. } => format!("Keep {}:{}", queue.0, seq.0),
         Record::Define(definition) => format!("Define {}", definition.name),

@@ -73,7 +73,9 @@ fn check(seed: u64) -> Result<Report, String> {
 }
 
 fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text:?}")))
+    std::env::var(name)
+        .ok()
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text:?}")))
 }
 
 /// Runs seeds on all cores, each by itself on one; stops at the first that fails.
@@ -110,9 +112,17 @@ fn seeds_hold_every_rule() {
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
     println!(
         "{} seeds: {} steps, {} s of virtual time, {} messages, {} deliveries, {} cuts, {} crashes, {} restarts, {} batches refused, {} messages left out, {} evacuations",
-        reports.len(), sum(|r| r.steps), sum(|r| r.end_ms - 1_000_000) / 1000, sum(|r| r.messages),
-        sum(|r| r.deliveries), sum(|r| r.cuts), sum(|r| r.crashes), sum(|r| r.restarts), sum(|r| r.refused),
-        sum(|r| r.left_out), sum(|r| r.evacuations),
+        reports.len(),
+        sum(|r| r.steps),
+        sum(|r| r.end_ms - 1_000_000) / 1000,
+        sum(|r| r.messages),
+        sum(|r| r.deliveries),
+        sum(|r| r.cuts),
+        sum(|r| r.crashes),
+        sum(|r| r.restarts),
+        sum(|r| r.refused),
+        sum(|r| r.left_out),
+        sum(|r| r.evacuations),
     );
 }
 

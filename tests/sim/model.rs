@@ -12,7 +12,11 @@ use verdict::{
     time::Millis,
 };
 
-use crate::{body::{Got, Wanted}, disk::Disk, plan::QueuePlan};
+use crate::{
+    body::{Got, Wanted},
+    disk::Disk,
+    plan::QueuePlan,
+};
 
 /// What a consumer answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,15 +189,32 @@ impl Model {
     }
 
     /// A node hands a message to a consumer that takes it.
-    pub fn handed(&mut self, id: u64, d: &Delivery, to: ConsumerId, place: Place, presettled: bool, now: Millis) {
+    pub fn handed(
+        &mut self,
+        id: u64,
+        d: &Delivery,
+        to: ConsumerId,
+        place: Place,
+        presettled: bool,
+        now: Millis,
+    ) {
         self.deliveries += 1;
         let stage = |place: Place, from: usize| u8::from(place.dead) + u8::from(place.queue != from);
         let (paging, queues) = (self.paging, self.queues.clone());
         let message = self.at(id);
         must!(!message.finished, 2, "message {id} came back though its acceptance was confirmed");
         must!(message.answer != Some(false), 8, "message {id} was handed out though it was refused");
-        must!(!message.vanished, 2, "message {id} came from nowhere: it was in memory only when the broker died");
-        must!(message.holder.is_none(), 4, "message {id} was handed out while link {:?} has it", message.holder);
+        must!(
+            !message.vanished,
+            2,
+            "message {id} came from nowhere: it was in memory only when the broker died"
+        );
+        must!(
+            message.holder.is_none(),
+            4,
+            "message {id} was handed out while link {:?} has it",
+            message.holder
+        );
         match message.pending.take() {
             Some(Answer::Accept) => panic!("rule 2 broken: message {id} came back after it was accepted"),
             Some(Answer::Fail) => message.low += 1,
@@ -202,7 +223,11 @@ impl Model {
                 message.must_be_dead |= !message.place.dead;
             }
             Some(Answer::Release | Answer::NotHere) => {}
-            None => must!(!message.accepted || message.handed_to.is_none(), 2, "message {id} was sent settled and came back"),
+            None => must!(
+                !message.accepted || message.handed_to.is_none(),
+                2,
+                "message {id} was sent settled and came back"
+            ),
         }
         message.accepted = presettled;
         let (was, is) = (stage(message.place, message.queue), stage(place, message.queue));
@@ -225,7 +250,12 @@ impl Model {
         );
         (message.low, message.high) = (d.delivery_count, d.delivery_count);
         let most = queues[message.queue].policy.max_attempts;
-        must!(is > 0 || d.delivery_count < most, 7, "message {id} is tried again after {} of {most}", d.delivery_count);
+        must!(
+            is > 0 || d.delivery_count < most,
+            7,
+            "message {id} is tried again after {} of {most}",
+            d.delivery_count
+        );
         if !place.dead && is == 0 {
             let fresh = d.message.expires.is_none_or(|at| at > now);
             must!(fresh, 1, "message {id} was handed out though it expired at {:?}", d.message.expires);
@@ -254,7 +284,12 @@ impl Model {
             order.before = order.before.max(order.now);
             order.turn = self.turn;
         }
-        must!(id >= order.before, 5, "message {id} was first handed out after {}, which is younger", order.before);
+        must!(
+            id >= order.before,
+            5,
+            "message {id} was first handed out after {}, which is younger",
+            order.before
+        );
         order.now = order.now.max(id);
     }
 
@@ -270,29 +305,55 @@ impl Model {
     }
 
     /// A consumer got a message.
-    pub fn received(&mut self, got: &Got, link: u64, connection: ConnectionId, browse: bool, presettled: bool, now: Millis) {
+    pub fn received(
+        &mut self,
+        got: &Got,
+        link: u64,
+        connection: ConnectionId,
+        browse: bool,
+        presettled: bool,
+        now: Millis,
+    ) {
         let reason = got.dead_reason.clone();
         let expired = self.may_have_expired(&self.messages[got.id as usize], now);
         let most = self.queues[self.messages[got.id as usize].queue].policy.max_attempts;
         let message = self.at(got.id);
         let id = got.id;
         let wanted = &message.wanted;
-        must!((got.durable, got.priority) == (wanted.durable, wanted.priority), 8, "header of {id} changed: {got:?}");
+        must!(
+            (got.durable, got.priority) == (wanted.durable, wanted.priority),
+            8,
+            "header of {id} changed: {got:?}"
+        );
         must!(got.ttl_ms <= wanted.ttl_ms.or(got.ttl_ms), 8, "time to live of {id} grew: {got:?}");
         if browse {
             return;
         }
         must!(message.handed_to == Some(connection), 4, "message {id} arrived from nowhere");
         must!(message.holder.is_none(), 4, "message {id} is on two links");
-        must!(got.delivery_count == message.low, 3, "message {id} arrived with another delivery-count: {got:?}");
-        must!(!message.not_here.contains(&link), 8, "message {id} came again to link {link}, which excluded it");
+        must!(
+            got.delivery_count == message.low,
+            3,
+            "message {id} arrived with another delivery-count: {got:?}"
+        );
+        must!(
+            !message.not_here.contains(&link),
+            8,
+            "message {id} came again to link {link}, which excluded it"
+        );
         let own_tree = message.place == Place { queue: message.queue, dead: true };
         match reason.as_deref() {
             None => must!(!message.place.dead, 4, "message {id} is dead without a reason"),
-            Some("rejected") => must!(message.rejected_once, 7, "message {id} is said to be rejected, but nobody did"),
+            Some("rejected") => {
+                must!(message.rejected_once, 7, "message {id} is said to be rejected, but nobody did")
+            }
             Some("expired") => must!(expired, 7, "message {id} is said to have expired, but cannot have"),
             Some("max-attempts") if own_tree => {
-                must!(got.dead_attempts == Some(most), 7, "message {id} died after {got:?}, expected {most} attempts");
+                must!(
+                    got.dead_attempts == Some(most),
+                    7,
+                    "message {id} died after {got:?}, expected {most} attempts"
+                );
             }
             Some(_) => {}
         }
@@ -336,14 +397,27 @@ impl Model {
         match answer {
             Answer::Accept => {
                 message.finished = true;
-                must!(stored.is_none(), 2, "acceptance of message {id} was confirmed, but it is still on the disk");
+                must!(
+                    stored.is_none(),
+                    2,
+                    "acceptance of message {id} was confirmed, but it is still on the disk"
+                );
             }
             Answer::Fail | Answer::Reject => {
                 message.low_safe = message.low_safe.max(floor);
                 if let Some((at, stored)) = stored {
-                    must!(stored.delivery_count >= floor, 3, "failure {floor} of {id} was confirmed and not stored");
-                    let dead = at.0.is_dead_letter() || stored.state.as_ref().is_some_and(|s| s.death.is_some());
-                    must!(dead || answer == Answer::Fail, 4, "rejection of {id} was confirmed, it is not dead on disk");
+                    must!(
+                        stored.delivery_count >= floor,
+                        3,
+                        "failure {floor} of {id} was confirmed and not stored"
+                    );
+                    let dead =
+                        at.0.is_dead_letter() || stored.state.as_ref().is_some_and(|s| s.death.is_some());
+                    must!(
+                        dead || answer == Answer::Fail,
+                        4,
+                        "rejection of {id} was confirmed, it is not dead on disk"
+                    );
                     message.dead_safe |= dead && answer == Answer::Reject;
                 }
             }
@@ -363,7 +437,8 @@ impl Model {
     /// The broker lost a connection (or never got to know of its end).
     pub fn cut(&mut self, connection: ConnectionId) {
         self.returned.clear();
-        let held = self.messages.iter().enumerate().filter(|(_, message)| message.handed_to == Some(connection));
+        let held =
+            self.messages.iter().enumerate().filter(|(_, message)| message.handed_to == Some(connection));
         let held: Vec<u64> = held.map(|(id, _)| id as u64).collect();
         held.into_iter().for_each(|id| self.cut_one(id));
     }
@@ -383,12 +458,17 @@ impl Model {
         self.returned.clear();
         for id in 0..self.messages.len() {
             let discarded = self.may_be_discarded(&self.messages[id], now);
-            let found = disk.by_id.get(&(id as u64)).and_then(|at| disk.stored.get(at).map(|stored| (at, stored)));
+            let found =
+                disk.by_id.get(&(id as u64)).and_then(|at| disk.stored.get(at).map(|stored| (at, stored)));
             let message = &mut self.messages[id];
             (message.pending, message.holder, message.handed_to) = (None, None, None);
             let Some((at, stored)) = found else {
                 let kept = message.wanted.durable || (kept && !message.vanished);
-                let lost = message.answer == Some(true) && kept && !message.accepted && !discarded && !message.vanished;
+                let lost = message.answer == Some(true)
+                    && kept
+                    && !message.accepted
+                    && !discarded
+                    && !message.vanished;
                 must!(!lost, 1, "message {id} was accepted and is not on the disk");
                 message.vanished = true;
                 continue;
@@ -405,7 +485,11 @@ impl Model {
             );
             let place = place_of(at.0);
             let alive = place == Place { queue: message.queue, dead: false };
-            must!(!alive || !message.dead_safe, 4, "message {id} was confirmed to be dead and is in its queue");
+            must!(
+                !alive || !message.dead_safe,
+                4,
+                "message {id} was confirmed to be dead and is in its queue"
+            );
             let count = stored.delivery_count;
             (message.low, message.high, message.low_safe) = (count, count, count);
             (message.place, message.must_be_dead, message.accepted) = (place, false, false);
@@ -424,7 +508,8 @@ impl Model {
         for (id, message) in self.messages.iter().enumerate() {
             must!(message.answer.is_some() || message.unasked, 8, "message {id} was never answered");
             let there = message.answer == Some(true) || (message.ever_handed && message.answer.is_none());
-            let lost = there && !message.vanished && !message.accepted && !self.may_be_discarded(message, now);
+            let lost =
+                there && !message.vanished && !message.accepted && !self.may_be_discarded(message, now);
             must!(!lost, 1, "message {id} is nowhere: {message:?}");
         }
     }

@@ -179,7 +179,8 @@ impl Plan {
                 drain_one_in: 40,
             })
         };
-        let links = [false, true].map(|dead| LinkPlan { queue, detach_one_in: 0, second: true, habit: habit(dead) });
+        let links =
+            [false, true].map(|dead| LinkPlan { queue, detach_one_in: 0, second: true, habit: habit(dead) });
         ClientPlan { close_one_in: 0, idle_ms: None, links: links.to_vec(), ..client(rng) }
     }
 }
@@ -249,7 +250,12 @@ fn consumer(queue: usize, dead_letter: bool, rng: &mut Rng) -> LinkPlan {
         hold_ms: rng.pick(&[0, 2, 40]),
         drain_one_in: if rng.one_in(4) { rng.range(10, 60) } else { 0 },
     });
-    LinkPlan { queue, detach_one_in: if rng.one_in(3) { rng.range(20, 80) } else { 0 }, second: rng.one_in(2), habit }
+    LinkPlan {
+        queue,
+        detach_one_in: if rng.one_in(3) { rng.range(20, 80) } else { 0 },
+        second: rng.one_in(2),
+        habit,
+    }
 }
 
 fn strict_consumer(queue: usize, rng: &mut Rng) -> LinkPlan {

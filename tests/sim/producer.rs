@@ -48,7 +48,10 @@ impl Producer {
     /// For the report of a stall.
     pub fn describe(&self) -> String {
         let Self { left, sent, limit, outstanding, .. } = self;
-        format!("producer to q{}: {left} left, sent {sent}, limit {limit}, unanswered {outstanding:?}", self.queue)
+        format!(
+            "producer to q{}: {left} left, sent {sent}, limit {limit}, unanswered {outstanding:?}",
+            self.queue
+        )
     }
 
     /// When it sends next.
@@ -62,7 +65,14 @@ impl Producer {
     }
 
     /// The broker gave credit.
-    pub fn credit(&mut self, engine: &mut Connection, link: LinkId, delivery_count: u32, credit: u32, echo: bool) {
+    pub fn credit(
+        &mut self,
+        engine: &mut Connection,
+        link: LinkId,
+        delivery_count: u32,
+        credit: u32,
+        echo: bool,
+    ) {
         self.limit = delivery_count.wrapping_add(credit);
         if echo {
             engine.sender_flow(link, u32::try_from(self.left).unwrap_or(u32::MAX), false);
@@ -118,7 +128,10 @@ impl Producer {
         scene: &mut Scene,
     ) {
         for id in ids {
-            assert!(self.outstanding.remove(id), "rule 8 broken: an answer to message {id}, which waits for none");
+            assert!(
+                self.outstanding.remove(id),
+                "rule 8 broken: an answer to message {id}, which waits for none"
+            );
             let taken = match &state {
                 Some(DeliveryState::Accepted) => true,
                 Some(DeliveryState::Rejected(Some(_))) => false,

@@ -151,13 +151,19 @@ impl World {
             world.seats.iter().all(settled) && !world.house.is_evacuating()
         });
         for at in 0..guests {
-            if self.rng.one_in(2) { self.close(at) } else { self.cut(at) }
+            if self.rng.one_in(2) {
+                self.close(at)
+            } else {
+                self.cut(at)
+            }
             self.seats[at].again_at = Millis(u64::MAX);
         }
         self.until("the queues are empty", |world| {
             let empty = |id: &QueueId| {
                 let counts = world.house.node(*id).map(|node| node.counts()).unwrap_or_default();
-                [counts.0, counts.1].iter().all(|c| (c.available, c.acquired, c.delayed, c.moving) == (0, 0, 0, 0))
+                [counts.0, counts.1]
+                    .iter()
+                    .all(|c| (c.available, c.acquired, c.delayed, c.moving) == (0, 0, 0, 0))
             };
             world.house.ids().iter().all(empty) && world.house.disk.stored.is_empty() && world.house.is_idle()
         });
@@ -208,7 +214,8 @@ impl World {
     }
 
     fn stalled(&self, what: &str) -> ! {
-        let mut lines = vec![format!("rule 9 broken: after {MOST_STEPS} steps without faults not yet: {what}")];
+        let mut lines =
+            vec![format!("rule 9 broken: after {MOST_STEPS} steps without faults not yet: {what}")];
         for id in self.house.ids() {
             lines.push(format!("{id:?} {:?}", self.house.node(id).map(|node| node.counts())));
         }
@@ -260,7 +267,9 @@ impl World {
             let to = connection_of(&effect);
             let wire = self.seats.iter_mut().filter_map(|seat| seat.wire.as_mut()).find(|wire| wire.id == to);
             if let Effect::Deliver { consumer, deliveries } = &effect {
-                let Some(link) = self.house.subscription(*consumer) else { panic!("{consumer:?} never subscribed") };
+                let Some(link) = self.house.subscription(*consumer) else {
+                    panic!("{consumer:?} never subscribed")
+                };
                 let place = Place { queue: self.house.queue_of(id), dead: link.dead_letter };
                 for delivery in deliveries.iter().filter(|_| !link.browse) {
                     let message = body::id_of(delivery.message.payload());
@@ -337,7 +346,8 @@ impl World {
     fn faults(&mut self) {
         let plan = &self.plan;
         let mut happens = |one_in: u64| one_in > 0 && self.rng.one_in(one_in);
-        let (cut, crash, restart) = (happens(plan.cut_one_in), happens(plan.crash_one_in), happens(plan.restart_one_in));
+        let (cut, crash, restart) =
+            (happens(plan.cut_one_in), happens(plan.crash_one_in), happens(plan.restart_one_in));
         if happens(plan.evacuate_one_in) {
             self.house.evacuate(&mut self.rng);
         }
@@ -374,7 +384,8 @@ impl World {
     fn come_back(&mut self, kept: bool) {
         self.house.recover();
         let house = &self.house;
-        let place = |queue: QueueId| Place { queue: house.queue_of(queue.main()), dead: queue.is_dead_letter() };
+        let place =
+            |queue: QueueId| Place { queue: house.queue_of(queue.main()), dead: queue.is_dead_letter() };
         self.model.crashed(&house.disk, kept, self.now, place);
     }
 

@@ -117,6 +117,7 @@ fn records(steps: &[Step]) -> Vec<Record> {
 
 fn message() -> Arc<Message> {
     Arc::new(Message {
+        from: 0,
         bytes: Arc::from(&b"x"[..]),
         format: 0,
         durable: true,

@@ -10,6 +10,7 @@ prop_compose! {
         expires in proptest::option::of(any::<u64>()),
     ) -> Message {
         Message {
+            from: 0,
             bytes: bytes.into(), format, durable, priority, first_acquirer, delivery_count,
             expires: expires.map(Millis),
         }

@@ -209,7 +209,7 @@ fn evacuation_writes_everything_in_old_segments_again_in_portions() {
     rig.settle(1, 3, Outcome::Accepted);
     rig.run(Command::Evacuate { segment: 1, limit: 4 });
     rig.run(Command::Evacuate { segment: 1, limit: 4 });
-    assert_eq!(rig.evacuated, []);
+    assert!(rig.evacuated.is_empty());
     while !rig.batches.is_empty() {
         rig.commit();
     }
@@ -230,7 +230,7 @@ fn evacuation_waits_for_messages_whose_place_is_not_known_yet() {
     rig.auto_commit = false;
     rig.publish_n(1);
     rig.run(Command::Evacuate { segment: 1, limit: 10 });
-    assert_eq!(rig.evacuated, []);
+    assert!(rig.evacuated.is_empty());
     // It turns out to lie where it must not stay.
     rig.commit();
     assert_eq!((rig.evacuated.len(), rig.batches.len()), (0, 1));

@@ -355,6 +355,7 @@ impl Rig {
 
 pub fn message() -> Message {
     Message {
+        from: 0,
         bytes: Arc::from(vec![7u8; 100]),
         format: 0,
         durable: true,
