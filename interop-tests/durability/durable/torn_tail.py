@@ -135,9 +135,10 @@ def judge(scenario, kind, what):
         code, said = scenario.broker.check()
         if code == 0:
             raise Failed(f"{what}: the broker refuses to start, and check finds nothing") from None
-        print(f"  {what}: refused: {said.strip().splitlines()[-1] if said.strip() else '(without a word)'}", flush=True)
-        if not said.strip():
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        if not lines:
             raise Failed(f"{what}: verdict check fails without saying why") from None
+        print(f"  {what}: refused: {next((line for line in lines if 'damaged' in line), lines[-1])}", flush=True)
         return
     scenario.audit(list(QUEUES))
     print(f"  {what}: {'all there' if scenario.clean() else 'NOT all there'}", flush=True)
