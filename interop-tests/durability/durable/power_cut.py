@@ -48,6 +48,7 @@ def cut(scenario, load):
     ledger.mark("power cut while stopped")
     scenario.image.shut_down()
     if rng.random() < 0.7:
+        ledger.ending = True
         scenario.broker.thaw()
         until = time.monotonic() + rng.uniform(0, 0.3)
         while time.monotonic() < until and load.loop.connections:
