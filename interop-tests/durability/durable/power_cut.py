@@ -41,7 +41,7 @@ def cut(scenario, load):
         for _ in range(3):
             load.loop.turn(0)
         ledger.mark("power cut")
-        ledger.deaf = True
+        ledger.deaf = ledger.ending = True
         scenario.image.shut_down()
         return
     scenario.broker.freeze()
