@@ -175,7 +175,7 @@ mod tests {
 
     fn analysed(records: Vec<Record>) -> Cancelled {
         let mut cancelled = Cancelled::default();
-        let batches = [Batch { ticket: Ticket(1), records }];
+        let batches = [Batch { ticket: Ticket(1), records, patient: false }];
         cancelled.analyse(batches.iter());
         cancelled
     }
@@ -209,7 +209,8 @@ mod tests {
     #[test]
     fn nothing_is_left_over_from_the_gather_before() {
         let mut cancelled = analysed(vec![put(2, 5), settle(2, 5)]);
-        let batches = [Batch { ticket: Ticket(2), records: vec![put(2, 5), put(2, 6), settle(2, 6)] }];
+        let batches =
+            [Batch { ticket: Ticket(2), records: vec![put(2, 5), put(2, 6), settle(2, 6)], patient: false }];
         cancelled.analyse(batches.iter());
         assert!(!cancelled.contains(QueueId(2), Seq(5)));
         assert!(cancelled.contains(QueueId(2), Seq(6)));
