@@ -120,7 +120,11 @@ impl World {
                     .iter()
                     .all(|c| (c.available, c.acquired, c.delayed, c.moving) == (0, 0, 0, 0))
             };
-            world.house.ids().iter().all(empty) && world.house.disk.stored.is_empty() && world.house.is_idle()
+            // What a guest sent settled may still be on its way.
+            world.seats[..guests].iter().all(|seat| seat.wire.is_none())
+                && world.house.ids().iter().all(empty)
+                && world.house.disk.stored.is_empty()
+                && world.house.is_idle()
         });
         self.finish()
     }
