@@ -12,3 +12,4 @@ mod subject;
 mod value;
 
 mod connection;
+mod session;
