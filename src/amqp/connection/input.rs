@@ -146,6 +146,10 @@ impl Connection {
                 Ok(())
             }
             (Phase::Discarding { .. }, _) => Ok(()),
+            // 2.4.1: before, "the maximum channel number is 0", and "the open frame can only be sent on channel 0"
+            (Phase::Open, Performative::Open(_)) if channel != 0 => {
+                Err(ProtocolError::ChannelRange { got: channel, max: 0 })
+            }
             (Phase::Open, Performative::Open(open)) => self.on_open(open),
             (Phase::Open, other) => {
                 Err(ProtocolError::IllegalState { got: name(&other), expected: "an open frame" })

@@ -304,10 +304,10 @@ impl Connection {
         let id = link.id;
         link.told_detached = true;
         let unsettled = session.abandon(place.handle);
-        // 2.6.1: a stolen link goes on elsewhere, so its terminus is not closed.
-        let closed = !matches!(error, ProtocolError::Stolen { .. });
+        // 2.6.5: the link endpoint "MUST then be destroyed". A stolen one, too: 2.6.1 "the first attach MUST
+        // then be closed with a link error of stolen".
         let wire = error.to_wire();
-        self.send_detach(place, closed, Some(wire.clone()));
-        self.events.push_back(Event::Detached { link: id, closed, error: Some(Box::new(wire)), unsettled });
+        self.send_detach(place, true, Some(wire.clone()));
+        self.events.push_back(Event::Detached { link: id, closed: true, error: Some(Box::new(wire)), unsettled });
     }
 }

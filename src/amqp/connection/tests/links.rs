@@ -136,7 +136,7 @@ fn a_stolen_link_is_told_with_its_condition() {
     assert_eq!(answer(&mut pair, &bytes), ["detach amqp:link:stolen"]);
     assert_eq!(
         pair.server.expect("detached", detached),
-        (theirs, false, Some("amqp:link:stolen".into()), vec![])
+        (theirs, true, Some("amqp:link:stolen".into()), vec![])
     );
     pair.server.expect("attach", |event| matches!(event, Event::Attach { .. }).then_some(()));
 }
