@@ -23,6 +23,7 @@ mod queue;
 #[allow(missing_docs)] // the variants' texts name their fields
 mod record;
 mod settlement;
+mod tally;
 
 pub use command::{Command, DetachCause, Modified, MoveIn, Outcome, Publish, Settlement, Subscribe};
 pub use effect::{Delivery, Effect, Refusal};
@@ -31,3 +32,4 @@ pub use message::{Annotations, Cause, Death, DeathReason, EntryState, Failure, F
 pub use node::{Counts, Node};
 pub use policy::{Lifetime, QueueDefinition, QueuePolicy};
 pub use record::{Batch, Committed, Location, Record, Restored};
+pub use tally::Tally;

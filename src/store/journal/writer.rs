@@ -8,13 +8,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::block::IndexEntry;
 use super::super::checkpoint::Event;
 use super::super::delta::Change;
 use super::super::record::{self, PUT_OVERHEAD_BYTES};
 use super::super::space::Space;
+use super::super::stats::Meter;
 use super::super::{Notify, StoreError, StoreEvent};
 use super::catalogue::Catalogue;
 use super::gather::Cancelled;
@@ -45,6 +46,8 @@ pub(crate) struct Committer {
     /// What a new segment begins with.
     pub catalogue: Catalogue,
     pub gather: Gather,
+    /// Counts for those who watch.
+    pub meter: Arc<Meter>,
     pub full: bool,
     pub poisoned: Option<StoreError>,
 }
@@ -126,8 +129,10 @@ impl Committer {
         };
         self.gather.move_to(segment, offset as u32);
         let bytes = self.gather.frame.len() as u64;
+        let began = Instant::now();
         match self.log.append(&mut self.gather.frame, self.gather.records) {
             Ok(end) => {
+                self.meter.committed(began.elapsed(), jobs.len());
                 let changes = std::mem::take(&mut self.gather.changes);
                 self.catalogue.note(&changes);
                 // Without a checkpointer (it failed and said so) the journal is still the truth.
@@ -154,6 +159,7 @@ impl Committer {
 
     fn poison(&mut self, jobs: Vec<Job>, error: StoreError) {
         self.poisoned = Some(error.clone());
+        self.meter.set_poisoned();
         answer_all(jobs, &error);
         (self.notify)(StoreEvent::Poisoned(error));
     }
@@ -170,6 +176,7 @@ impl Committer {
     fn set_full(&mut self, full: bool) {
         if self.full != full {
             self.full = full;
+            self.meter.set_full(full);
             (self.notify)(StoreEvent::Full(full));
         }
     }

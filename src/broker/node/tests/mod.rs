@@ -9,3 +9,4 @@ mod model;
 mod outcomes;
 mod paging;
 mod rig;
+mod tally;
