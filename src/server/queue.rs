@@ -12,7 +12,7 @@ use tracing::{error, warn};
 
 use super::{clock::Clock, connection::ToConnection, registry::Registry};
 use crate::{
-    broker::{Command, ConnectionId, Effect, Node, QueueId},
+    broker::{Command, ConnectionId, Counts, Effect, Lifetime, Node, QueueId, Tally},
     store::{Store, StoreError},
 };
 
@@ -29,8 +29,41 @@ pub enum ToQueue {
     Leave(ConnectionId),
     /// The broker stops: keep non-durable messages too, answer when all is safe, and end.
     Stop(oneshot::Sender<()>),
+    /// Somebody wants its numbers.
+    Stats(oneshot::Sender<Snapshot>),
     /// The node is deleted: tell its links, write it down, and end.
     Delete,
+}
+
+/// A queue's numbers at one moment, or the sum of several queues'.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Snapshot {
+    /// The queue's messages.
+    pub main: Counts,
+    /// Its dead letters.
+    pub dead: Counts,
+    /// What it did since the process started.
+    pub tally: Tally,
+    /// How long its oldest message has been there.
+    pub oldest_age_ms: u64,
+}
+
+impl Snapshot {
+    /// Adds another queue's; of the ages, the larger.
+    pub fn add(&mut self, other: &Self) {
+        let sum = |a: &Counts, b: &Counts| Counts {
+            available: a.available + b.available,
+            acquired: a.acquired + b.acquired,
+            delayed: a.delayed + b.delayed,
+            moving: a.moving + b.moving,
+            bytes: a.bytes + b.bytes,
+            consumers: a.consumers.saturating_add(b.consumers),
+        };
+        self.main = sum(&self.main, &other.main);
+        self.dead = sum(&self.dead, &other.dead);
+        self.tally.add(&other.tally);
+        self.oldest_age_ms = self.oldest_age_ms.max(other.oldest_age_ms);
+    }
 }
 
 /// What the store tells a queue's task; apart from the mailbox, so that a full mailbox never holds up commits.
@@ -163,6 +196,12 @@ impl QueueTask {
             }
             ToQueue::Leave(connection) => {
                 self.connections.remove(&connection);
+            }
+            ToQueue::Stats(reply) => {
+                let (main, dead) = self.node.counts();
+                let oldest_age_ms = self.node.oldest_age_ms(self.clock.now());
+                // Who asked may have lost patience.
+                let _ = reply.send(Snapshot { main, dead, tally: *self.node.tally(), oldest_age_ms });
             }
             ToQueue::Stop(stopped) => return Some(Turn::Stop(stopped)),
             ToQueue::Delete => return Some(Turn::Delete),
@@ -318,10 +357,12 @@ impl QueueTask {
         for sender in self.connections.values() {
             let _ = sender.send(ToConnection::Deleted(id));
         }
-        if self.node.definition().lifetime == crate::broker::Lifetime::Permanent {
+        if self.node.definition().lifetime == Lifetime::Permanent {
             self.node.prepare_delete();
             self.finish_turn();
             self.settle_down().await;
+        } else {
+            self.registry.remember(self.node.tally());
         }
     }
 }

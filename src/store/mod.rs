@@ -36,10 +36,10 @@ use std::sync::Arc;
 pub use self::fault::Fault;
 #[cfg(feature = "server")]
 pub use self::journal::{JournalStore, Options};
-pub use self::memory::{MemoryStore, State};
-pub use self::stats::{COMMIT_BOUNDS_MICROS, StoreStats};
 #[cfg(feature = "server")]
 pub use self::lock::holder;
+pub use self::memory::{MemoryStore, State};
+pub use self::stats::{COMMIT_BOUNDS_MICROS, StoreStats};
 use crate::broker::{Batch, Committed, Location, Message, QueueDefinition, QueueId, Restored};
 
 /// A place for records that survives crashes; one shard of it, owned by this process.
