@@ -100,7 +100,8 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
             .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
             .any(|cause| cause.kind() == std::io::ErrorKind::AddrInUse);
         let failure = Failure::from(error);
-        if in_use {
+        // For HTTP the message itself says what to do.
+        if in_use && !failure.message().contains("for HTTP") {
             failure.hint(format!(
                 "another program listens on {listen}; choose another port with --listen HOST:PORT"
             ))

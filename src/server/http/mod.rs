@@ -178,3 +178,6 @@ async fn metrics(State(watch): State<Watch>) -> impl IntoResponse {
     };
     ([(header::CONTENT_TYPE, TEXT_FORMAT)], metrics::render(&broker))
 }
+
+#[cfg(test)]
+mod tests;
