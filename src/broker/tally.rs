@@ -39,7 +39,8 @@ pub struct Tally {
     pub modified: u64,
     /// Messages whose time to live passed.
     pub expired: u64,
-    dead_lettered: [u64; REASONS],
+    /// Messages that became dead letters, in the order of `Tally::REASONS`.
+    pub dead_lettered: [u64; REASONS],
 }
 
 impl Tally {

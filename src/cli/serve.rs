@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 use super::Failure;
 use crate::{
     config::{self, Config, ConfigError, Log, LogFormat},
-    server,
+    server::{self, SetLogLevel},
 };
 
 /// Run the broker
@@ -127,8 +127,6 @@ fn source(args: Args, set_log_level: SetLogLevel) -> server::Source {
     };
     server::Source { load: Box::new(load), set_log_level }
 }
-
-type SetLogLevel = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 /// Starts to log; what it gives changes the level later.
 fn start_logging(log: &Log) -> Result<SetLogLevel, Failure> {

@@ -31,7 +31,7 @@ use live::Live;
 use registry::Registry;
 use shutdown::Asked;
 
-pub use reload::Source;
+pub use reload::{Load, SetLogLevel, Source};
 
 /// Messages a queue writes again per step of a compaction.
 const EVACUATE_STEP: usize = 512;

@@ -11,12 +11,17 @@ use tracing::{error, info, warn};
 use super::{live::Live, registry::Registry};
 use crate::config::{Config, Limits};
 
+/// Reads and checks a configuration; all that is wrong with it, a line each.
+pub type Load = Box<dyn Fn() -> Result<Config, Vec<String>> + Send + Sync>;
+/// Sets the log level; else why not.
+pub type SetLogLevel = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+
 /// Where a configuration comes from, and what the program around the broker changes with it.
 pub struct Source {
-    /// Reads and checks it anew; all that is wrong with it, a line each.
-    pub load: Box<dyn Fn() -> Result<Config, Vec<String>> + Send + Sync>,
-    /// Sets the log level; else why not.
-    pub set_log_level: Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>,
+    /// Reads it anew.
+    pub load: Load,
+    /// Changes what is logged.
+    pub set_log_level: SetLogLevel,
 }
 
 impl Source {
