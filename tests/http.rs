@@ -229,8 +229,9 @@ async fn a_good_configuration_is_taken_while_it_runs() {
         "http = \"127.0.0.1:0\"\ndata = \"elsewhere\"\nthreads = 3\n[log]\nlevel = \"warn\"\n\
          [[queue]]\nname = \"small\"\nmax-messages = 2\nwhen-full = \"reject\"\n[[queue]]\nname = \"new\"",
     );
-    // With its level gone up, the rest of the reload's own log is warnings.
+    broker.logged("queue \"small\" has rules of its own");
     broker.logged("threads is different, which needs a restart");
+    broker.logged("reload done: 3 changes, 1 need a restart");
     broker.until(&[
         ("verdict_config_reloads_total{result=\"applied\"}", 1.0),
         ("verdict_queue_consumers{queue=\"new\"}", 0.0),

@@ -66,14 +66,15 @@ pub(super) async fn reload(source: &Arc<Source>, live: &Live, registry: &Registr
             return false;
         }
     };
-    if live.now().config.log.level != plan.config.log.level
-        && let Err(why) = (source.set_log_level)(&plan.config.log.level)
-    {
-        warn!("reload: log.level is not changed: {why}");
-    }
     let before = live.now();
+    let level = plan.config.log.level.clone();
     live.replace(plan.config);
     registry.reconfigured(&before.config).await;
+    // What changed is told at the level that lets more of it be seen.
+    let more = verbosity(&level) > verbosity(&before.config.log.level);
+    if more {
+        set_log_level(source, &level);
+    }
     for change in &plan.changes {
         info!("reload: {change}");
     }
@@ -81,7 +82,20 @@ pub(super) async fn reload(source: &Arc<Source>, live: &Live, registry: &Registr
         warn!("reload: {key} is different, which needs a restart");
     }
     info!("reload done: {} changes, {} need a restart", plan.changes.len(), plan.restart.len());
+    if !more && level != before.config.log.level {
+        set_log_level(source, &level);
+    }
     true
+}
+
+fn set_log_level(source: &Source, level: &str) {
+    if let Err(why) = (source.set_log_level)(level) {
+        warn!("reload: log.level is not changed: {why}");
+    }
+}
+
+fn verbosity(level: &str) -> usize {
+    ["error", "warn", "info", "debug", "trace"].iter().position(|one| *one == level).unwrap_or(0)
 }
 
 /// Compares; decides what is taken.
