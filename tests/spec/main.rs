@@ -12,4 +12,6 @@ mod subject;
 mod value;
 
 mod connection;
+mod link;
+mod messaging;
 mod session;
