@@ -9,9 +9,18 @@ use crate::{
     broker::{Death, Delivery, EntryState},
 };
 
+/// Whether a message is not of the format of part 3.2, which has the code 0. 2.8.11: "the upper three octets of a
+/// message format code identify a particular message format", the lowest its version.
+pub(super) fn is_foreign(message_format: u32) -> bool {
+    message_format >> 8 != 0
+}
+
 /// The sections to send before the message's own bytes, and where in those to go on.
 pub(super) fn sections(delivery: &Delivery, dead_letter: bool) -> (Vec<u8>, usize) {
     let message = &delivery.message;
+    if is_foreign(message.format) {
+        return (Vec::new(), message.from as usize);
+    }
     let mut out = Vec::with_capacity(16);
     let header = section::Header {
         durable: message.durable,
