@@ -104,7 +104,10 @@ pub fn open() -> Composite {
 }
 
 pub fn begin() -> Composite {
-    new("begin").with("next-outgoing-id", 0_u32).with("incoming-window", 2048_u32).with("outgoing-window", 2048_u32)
+    new("begin")
+        .with("next-outgoing-id", 0_u32)
+        .with("incoming-window", 2048_u32)
+        .with("outgoing-window", 2048_u32)
 }
 
 /// We send.

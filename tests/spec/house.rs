@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use verdict::{
     auth::{Authenticator, Verdict},
     broker::{
-        Command, Committed, ConnectionId, Counts, Effect, Lifetime, Location, Message, Node, QueueDefinition, QueueId, Record,
-        policy::QueuePolicy,
+        Command, Committed, ConnectionId, Counts, Effect, Lifetime, Location, Message, Node, QueueDefinition,
+        QueueId, Record, policy::QueuePolicy,
     },
     container::{Host, NoPlace, Place, Wish},
     time::Millis,
@@ -120,8 +120,9 @@ impl House {
 
     /// Takes what one connection is told.
     pub fn take_post(&mut self, connection: ConnectionId) -> Vec<Effect> {
-        let (mine, others) =
-            std::mem::take(&mut self.post).into_iter().partition(|effect| connection_of(effect) == Some(connection));
+        let (mine, others) = std::mem::take(&mut self.post)
+            .into_iter()
+            .partition(|effect| connection_of(effect) == Some(connection));
         self.post = others;
         mine
     }

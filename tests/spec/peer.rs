@@ -30,7 +30,11 @@ pub struct Peer<S> {
 }
 
 pub fn config() -> Config {
-    Config { container_id: "broker".to_owned(), mechanisms: vec!["ANONYMOUS".to_owned()], ..Config::default() }
+    Config {
+        container_id: "broker".to_owned(),
+        mechanisms: vec!["ANONYMOUS".to_owned()],
+        ..Config::default()
+    }
 }
 
 impl Peer<Whole> {

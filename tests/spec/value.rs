@@ -234,7 +234,9 @@ pub fn decode(at: &mut &[u8]) -> V {
             _ => None,
         };
         return match (code, value) {
-            (Some(code), V::List(fields)) if names::is_known(code) => V::Composite(Composite { code, fields }),
+            (Some(code), V::List(fields)) if names::is_known(code) => {
+                V::Composite(Composite { code, fields })
+            }
             (_, value) => V::Described(Box::new(descriptor), Box::new(value)),
         };
     }

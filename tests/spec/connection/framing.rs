@@ -114,7 +114,11 @@ fn an_unknown_frame_type_is_a_framing_error() {
 #[test]
 fn a_sasl_frame_on_an_amqp_connection_is_a_framing_error() {
     let mut peer = opened();
-    peer.send_bytes(&raw_frame(1, 0, &new("sasl-init").with("mechanism", crate::value::symbol("PLAIN")).encode()));
+    peer.send_bytes(&raw_frame(
+        1,
+        0,
+        &new("sasl-init").with("mechanism", crate::value::symbol("PLAIN")).encode(),
+    ));
     peer.closed_with(FRAMING_ERROR);
 }
 
@@ -134,8 +138,14 @@ fn empty_frames_are_ignored_on_every_channel() {
 /// 2.3 Frames come in a stream: in any pieces, and any number at once.
 #[test]
 fn frames_may_come_in_single_octets_or_all_at_once() {
-    let bytes = [&AMQP[..], &frame(0, &open()), &frame(3, &begin()), &frame(3, &new("end")), &frame(0, &new("close"))]
-        .concat();
+    let bytes = [
+        &AMQP[..],
+        &frame(0, &open()),
+        &frame(3, &begin()),
+        &frame(3, &new("end")),
+        &frame(0, &new("close")),
+    ]
+    .concat();
     let mut answers = Vec::new();
     for chunk in [1, 2, 3, 7, 8, 9, usize::MAX] {
         let mut peer = Peer::engine();
@@ -186,11 +196,11 @@ fn a_performative_may_be_described_by_its_symbol() {
 fn a_performative_may_be_written_in_the_widest_encodings() {
     let mut peer = opened();
     let fields = [
-        &[0x40][..],                 // remote-channel
-        &[0x70, 0, 0, 0, 0],         // next-outgoing-id
-        &[0x70, 0, 0, 0, 9],         // incoming-window
-        &[0x70, 0, 0, 0, 9],         // outgoing-window
-        &[0x70, 0, 0, 0, 9],         // handle-max
+        &[0x40][..],         // remote-channel
+        &[0x70, 0, 0, 0, 0], // next-outgoing-id
+        &[0x70, 0, 0, 0, 9], // incoming-window
+        &[0x70, 0, 0, 0, 9], // outgoing-window
+        &[0x70, 0, 0, 0, 9], // handle-max
     ]
     .concat();
     let mut body = vec![0x00, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x11, 0xd0];

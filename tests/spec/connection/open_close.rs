@@ -38,7 +38,10 @@ fn an_open_with_every_field_is_taken() {
         .with("incoming-locales", symbols(&["de-DE", "en-US"]))
         .with("offered-capabilities", symbols(&["sole-connection-for-container", "x"]))
         .with("desired-capabilities", symbol("ANONYMOUS-RELAY"))
-        .with("properties", fields(&[("product", "test".into()), ("nested", V::List(vec![V::Null, V::Bool(true)]))]));
+        .with(
+            "properties",
+            fields(&[("product", "test".into()), ("nested", V::List(vec![V::Null, V::Bool(true)]))]),
+        );
     let mut peer = Peer::broker();
     peer.open_with(&full);
     peer.usable();
@@ -47,7 +50,8 @@ fn an_open_with_every_field_is_taken() {
 /// 2.7.1 "The first frame sent on a connection in either direction MUST contain an open performative."
 #[test]
 fn a_first_frame_that_is_not_open_closes_the_connection() {
-    for first in [begin(), new("end"), new("flow"), new("close"), attach_sender("x", 0, "q"), transfer(0, 0)] {
+    for first in [begin(), new("end"), new("flow"), new("close"), attach_sender("x", 0, "q"), transfer(0, 0)]
+    {
         let mut peer = Peer::engine();
         peer.send_bytes(&[&AMQP[..], &frame(0, &first)].concat());
         peer.expect_header(AMQP);
@@ -112,7 +116,8 @@ fn a_close_is_answered_with_a_close_without_error() {
 fn a_close_with_an_error_is_answered_with_a_close_without_one() {
     let mut peer = Peer::engine();
     peer.open();
-    let error = error("my:own:condition").with("description", "bye").with("info", fields(&[("a", 1_u32.into())]));
+    let error =
+        error("my:own:condition").with("description", "bye").with("info", fields(&[("a", 1_u32.into())]));
     peer.send(0, &new("close").with("error", error));
     assert_eq!(peer.expect("close").get("error"), &V::Null);
     assert!(peer.subject.is_finished());
@@ -177,12 +182,8 @@ fn two_closes_that_cross_are_each_others_answers() {
 #[test]
 fn a_pipelined_connection_works_like_any_other() {
     let mut peer = Peer::broker();
-    let bytes = [
-        &AMQP[..],
-        &frame(0, &open()),
-        &frame(0, &begin()),
-        &frame(0, &attach_sender("pipelined", 0, "q")),
-    ];
+    let bytes =
+        [&AMQP[..], &frame(0, &open()), &frame(0, &begin()), &frame(0, &attach_sender("pipelined", 0, "q"))];
     peer.send_bytes(&bytes.concat());
     peer.expect_header(AMQP);
     peer.expect("open");

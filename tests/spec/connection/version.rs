@@ -68,7 +68,12 @@ fn protocol_ids_we_do_not_have_are_answered_with_one_we_have() {
 /// supported protocol version and then close the socket."
 #[test]
 fn garbage_is_answered_with_a_valid_header_and_the_socket_is_closed() {
-    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", &[0; 64], b"amqp\0\x01\0\0"] {
+    for garbage in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        &[0; 64],
+        b"amqp\0\x01\0\0",
+    ] {
         let mut peer = Peer::broker();
         peer.send_bytes(garbage);
         let got = peer.take_bytes();

@@ -161,7 +161,10 @@ fn frames_pipelined_behind_a_refused_attach_do_not_end_the_connection() {
 /// Null is an address of nothing unless it is the anonymous terminus; it must not cost more than the link.
 #[test]
 fn an_attach_without_either_terminus_costs_the_link_alone() {
-    for attach in [attach_sender("x", 0, "q").with("target", V::Null), attach_receiver("x", 0, "q").with("source", V::Null)] {
+    for attach in [
+        attach_sender("x", 0, "q").with("target", V::Null),
+        attach_receiver("x", 0, "q").with("source", V::Null),
+    ] {
         let mut peer = Peer::ready();
         peer.send(0, &attach.with("unsettled", V::Null));
         peer.expect("attach");
@@ -187,7 +190,10 @@ fn an_attach_with_every_field_is_taken() {
         .with("properties", fields(&[("x", V::Ubyte(1))]));
     let full = full.with(
         "source",
-        new("source").with("address", "from").with("durable", 0_u32).with("expiry-policy", symbol("session-end")),
+        new("source")
+            .with("address", "from")
+            .with("durable", 0_u32)
+            .with("expiry-policy", symbol("session-end")),
     );
     peer.attach(0, &full);
     peer.publish(0, 0, 0, &data(b"x"));
@@ -232,7 +238,10 @@ fn an_attach_with_an_unsettled_map_is_taken() {
     let unsettled = V::Map(vec![
         (V::Binary(vec![1]), V::Null),
         (V::Binary(vec![2]), new("accepted").into()),
-        (V::Binary(vec![3]), new("received").with("section-number", 0_u32).with("section-offset", 0_u64).into()),
+        (
+            V::Binary(vec![3]),
+            new("received").with("section-number", 0_u32).with("section-offset", 0_u64).into(),
+        ),
     ]);
     peer.attach(0, &attach_receiver("r", 0, "q").with("unsettled", unsettled.clone()));
     let answer = peer.attach(0, &attach_sender("s", 1, "q").with("unsettled", unsettled));

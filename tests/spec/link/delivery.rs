@@ -224,10 +224,15 @@ fn a_message_format_is_told_as_it_was_sent() {
     for (id, format) in [0_u32, 1, 0x8001_3300, u32::MAX].into_iter().enumerate() {
         peer.send_with(0, &transfer(0, id as u32).with("message-format", format), b"not amqp at all");
     }
-    let formats: Vec<u32> = peer.subject.events.iter().filter_map(|event| match event {
-        verdict::amqp::Event::Message(message) => Some(message.format),
-        _ => None,
-    }).collect();
+    let formats: Vec<u32> = peer
+        .subject
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            verdict::amqp::Event::Message(message) => Some(message.format),
+            _ => None,
+        })
+        .collect();
     assert_eq!(formats, [0, 1, 0x8001_3300, u32::MAX]);
 }
 
@@ -284,10 +289,15 @@ fn a_large_message_passes_whole_through_small_frames() {
     }
     bytes.extend([frame_with(0, &continuation(0), b""), frame_with(0, &continuation(1), b"")].concat());
     peer.send_bytes(&bytes);
-    let answered: u32 = peer.drain().iter().filter(|f| f.name() == "disposition").map(|f| match f.get("last") {
-        V::Uint(last) => last - f.uint("first") + 1,
-        _ => 1,
-    }).sum();
+    let answered: u32 = peer
+        .drain()
+        .iter()
+        .filter(|f| f.name() == "disposition")
+        .map(|f| match f.get("last") {
+            V::Uint(last) => last - f.uint("first") + 1,
+            _ => 1,
+        })
+        .sum();
     assert_eq!(answered, 2);
     for handle in [2, 3] {
         peer.credit(0, handle, 0, 1);

@@ -115,7 +115,8 @@ fn a_senders_disposition_does_not_touch_what_we_sent() {
 #[test]
 fn an_outcome_without_settlement_is_confirmed_by_our_settlement() {
     let mut peer = delivered(1);
-    let accepted = new("disposition").with("role", RECEIVER).with("first", 0_u32).with("state", new("accepted"));
+    let accepted =
+        new("disposition").with("role", RECEIVER).with("first", 0_u32).with("state", new("accepted"));
     peer.send(0, &accepted);
     let answer = peer.expect("disposition");
     assert_eq!((answer.flag("role"), answer.flag("settled")), (SENDER, true));
@@ -185,8 +186,9 @@ fn a_disposition_is_about_its_own_session() {
 fn our_answers_cover_each_delivery_once() {
     let mut peer = Peer::ready();
     peer.sender(0, 0, "q");
-    let batch: Vec<u8> =
-        (0..500).flat_map(|id| crate::frames::frame_with(0, &crate::frames::transfer(0, id), &data(b"x"))).collect();
+    let batch: Vec<u8> = (0..500)
+        .flat_map(|id| crate::frames::frame_with(0, &crate::frames::transfer(0, id), &data(b"x")))
+        .collect();
     peer.send_bytes(&batch);
     let mut answered = vec![0; 500];
     for frame in peer.drain().iter().filter(|frame| frame.name() == "disposition") {

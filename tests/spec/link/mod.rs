@@ -2,8 +2,8 @@
 
 mod attach;
 mod credit;
-mod detach;
-mod drain;
 mod delivery;
+mod detach;
 mod disposition;
+mod drain;
 mod settle;

@@ -146,7 +146,9 @@ fn annotations_of_modified_are_merged() {
     let merge = fields(&[("x-opt-old", "new".into()), ("x-opt-added", V::Bool(true))]);
     peer.send(0, &settle(got.id, got.id, new("modified").with("message-annotations", merge)));
     let got = next(&mut peer);
-    for (key, value) in [("x-opt-old", V::Str("new".into())), ("x-opt-kept", V::Uint(2)), ("x-opt-added", V::Bool(true))] {
+    for (key, value) in
+        [("x-opt-old", V::Str("new".into())), ("x-opt-kept", V::Uint(2)), ("x-opt-added", V::Bool(true))]
+    {
         assert_eq!(got.message_annotations.at(key), Some(&value), "{key}");
     }
     assert_eq!(got.bare, data(b"x"));
@@ -212,7 +214,9 @@ fn a_state_that_is_terminal_is_not_replaced_by_a_later_one() {
     peer.credit(0, 0, 0, 1);
     next(&mut peer);
     let said = |state: &str| settle(0, 0, new(state)).with("settled", false);
-    peer.send_bytes(&[crate::frames::frame(0, &said("accepted")), crate::frames::frame(0, &said("released"))].concat());
+    peer.send_bytes(
+        &[crate::frames::frame(0, &said("accepted")), crate::frames::frame(0, &said("released"))].concat(),
+    );
     let answer = peer.expect("disposition");
     assert_eq!((answer.inner("state").name(), answer.flag("settled")), ("accepted", true));
     peer.quiet();

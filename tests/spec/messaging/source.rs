@@ -70,7 +70,10 @@ fn a_dynamic_source_gets_a_node_of_its_own() {
 #[test]
 fn a_dynamic_node_ends_with_the_link_that_made_it() {
     let policy = fields(&[("lifetime-policy", new("delete-on-close").into())]);
-    for source in [new("source").with("dynamic", true), new("source").with("dynamic", true).with("dynamic-node-properties", policy)] {
+    for source in [
+        new("source").with("dynamic", true),
+        new("source").with("dynamic", true).with("dynamic-node-properties", policy),
+    ] {
         let mut peer = Peer::ready();
         let answer = peer.attach(0, &attach_receiver("d", 0, "").with("source", source));
         let address = answer.inner("source").get("address").text().to_owned();
@@ -150,7 +153,10 @@ fn a_copy_consumer_sees_each_message_once_and_takes_none() {
 #[test]
 fn an_unknown_distribution_mode_costs_the_link_at_most() {
     let mut peer = Peer::ready();
-    peer.send(0, &attach_receiver("x", 0, "q").with("source", from_q().with("distribution-mode", symbol("shuffle"))));
+    peer.send(
+        0,
+        &attach_receiver("x", 0, "q").with("source", from_q().with("distribution-mode", symbol("shuffle"))),
+    );
     let answer = peer.expect("attach");
     match answer.get("source") {
         V::Null => assert_ne!(peer.expect("detach").condition(), ""),
@@ -179,7 +185,8 @@ fn an_unknown_filter_is_not_echoed() {
 /// receiver when the transfer is settled, including when the source is destroyed." It is told as it will be applied.
 #[test]
 fn the_default_outcome_asked_for_is_told_and_applied() {
-    let (mut peer, source) = asking(from_q().with("default-outcome", new("modified").with("delivery-failed", true)));
+    let (mut peer, source) =
+        asking(from_q().with("default-outcome", new("modified").with("delivery-failed", true)));
     let told = source.inner("default-outcome");
     assert_eq!((told.name(), told.flag("delivery-failed")), ("modified", true));
     peer.credit(0, 0, 0, 1);

@@ -20,7 +20,8 @@ fn the_address_is_echoed_as_it_was_written() {
 #[test]
 fn a_dynamic_target_gets_a_node_of_its_own() {
     let mut peer = Peer::ready();
-    let answer = peer.attach(0, &attach_sender("d", 0, "").with("target", new("target").with("dynamic", true)));
+    let answer =
+        peer.attach(0, &attach_sender("d", 0, "").with("target", new("target").with("dynamic", true)));
     let target = answer.inner("target");
     assert!(target.flag("dynamic"));
     let address = target.get("address").text().to_owned();
@@ -57,7 +58,10 @@ fn over_an_anonymous_target_a_message_to_nowhere_is_rejected_alone() {
     peer.attach(0, &attach_sender("relay", 0, "").with("target", new("target")));
     peer.publish(0, 0, 0, &[new("properties").with("to", "missing").encode(), data(b"x")].concat());
     let answer = peer.expect("disposition");
-    assert_eq!((answer.inner("state").name(), answer.inner("state").condition()), ("rejected", "amqp:not-found"));
+    assert_eq!(
+        (answer.inner("state").name(), answer.inner("state").condition()),
+        ("rejected", "amqp:not-found")
+    );
     peer.publish(0, 0, 1, &data(b"no to at all"));
     let answer = peer.expect("disposition");
     assert_eq!(answer.inner("state").name(), "rejected");
@@ -68,9 +72,12 @@ fn over_an_anonymous_target_a_message_to_nowhere_is_rejected_alone() {
 /// 3.5.4 capabilities: one symbol or an array; a kind of node we do not have refuses the link (2.6.3).
 #[test]
 fn capabilities_may_be_one_symbol_or_an_array() {
-    for (capabilities, fine) in
-        [(symbol("queue"), true), (symbols(&["queue"]), true), (symbol("topic"), false), (symbols(&["x", "topic"]), false)]
-    {
+    for (capabilities, fine) in [
+        (symbol("queue"), true),
+        (symbols(&["queue"]), true),
+        (symbol("topic"), false),
+        (symbols(&["x", "topic"]), false),
+    ] {
         let mut peer = Peer::ready();
         let target = new("target").with("address", "q").with("capabilities", capabilities);
         peer.send(0, &attach_sender("x", 0, "q").with("target", target));

@@ -59,7 +59,10 @@ fn a_begin_without_a_mandatory_field_closes_the_connection() {
         let mut peer = opened();
         peer.send(0, &begin().with(missing, V::Null));
         let close = peer.expect("close");
-        assert!(["amqp:decode-error", "amqp:invalid-field"].contains(&close.condition()), "{missing}: {close:?}");
+        assert!(
+            ["amqp:decode-error", "amqp:invalid-field"].contains(&close.condition()),
+            "{missing}: {close:?}"
+        );
     }
 }
 
@@ -80,7 +83,10 @@ fn an_answer_to_a_begin_we_never_sent_closes_the_connection() {
     let mut peer = opened();
     peer.send(0, &begin().with("remote-channel", 0_u16));
     let close = peer.expect("close");
-    assert!(["amqp:not-allowed", "amqp:illegal-state", "amqp:invalid-field"].contains(&close.condition()), "{close:?}");
+    assert!(
+        ["amqp:not-allowed", "amqp:illegal-state", "amqp:invalid-field"].contains(&close.condition()),
+        "{close:?}"
+    );
 }
 
 /// 2.5.2 "an end frame is sent to announce the disassociation of the endpoint from its outgoing channel"; the partner
@@ -119,7 +125,9 @@ fn end_and_begin_may_be_pipelined() {
     let mut peer = opened();
     peer.begin(0);
     peer.sender(0, 0, "q");
-    peer.send_bytes(&[frame(0, &new("end")), frame(0, &begin()), frame(0, &attach_sender("again", 0, "q"))].concat());
+    peer.send_bytes(
+        &[frame(0, &new("end")), frame(0, &begin()), frame(0, &attach_sender("again", 0, "q"))].concat(),
+    );
     peer.expect("end");
     peer.expect("begin");
     peer.expect("attach");

@@ -104,7 +104,14 @@ fn outgoing_ids_wrap_within_the_peers_window() {
     let link = peer.subject.links[0];
     for token in 0..10 {
         let body = data(b"x").into();
-        let message = verdict::amqp::Outgoing { token, format: 0, settled: true, prefix: Vec::new(), body, body_from: 0 };
+        let message = verdict::amqp::Outgoing {
+            token,
+            format: 0,
+            settled: true,
+            prefix: Vec::new(),
+            body,
+            body_from: 0,
+        };
         peer.subject.engine.send(link, message);
     }
     peer.run();

@@ -19,7 +19,10 @@ fn pushing(window: u32, messages: u64, body: &[u8]) -> Peer<Bare> {
     let link = peer.subject.links[0];
     for token in 0..messages {
         let body = data(body).into();
-        peer.subject.engine.send(link, Outgoing { token, format: 0, settled: false, prefix: Vec::new(), body, body_from: 0 });
+        peer.subject.engine.send(
+            link,
+            Outgoing { token, format: 0, settled: false, prefix: Vec::new(), body, body_from: 0 },
+        );
     }
     peer.run();
     peer
@@ -139,7 +142,8 @@ fn a_window_used_up_is_opened_again_when_deliveries_are_settled() {
         }
         let until = credit.min(window).min(total);
         assert!(until > sent, "stuck at {sent}: credit until {credit}, window until {window}");
-        let bytes: Vec<u8> = (sent..until).flat_map(|id| frame_with(0, &transfer(0, id), &data(b"x"))).collect();
+        let bytes: Vec<u8> =
+            (sent..until).flat_map(|id| frame_with(0, &transfer(0, id), &data(b"x"))).collect();
         peer.send_bytes(&bytes);
         sent = until;
     }
