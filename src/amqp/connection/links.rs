@@ -308,6 +308,11 @@ impl Connection {
         // then be closed with a link error of stolen".
         let wire = error.to_wire();
         self.send_detach(place, true, Some(wire.clone()));
-        self.events.push_back(Event::Detached { link: id, closed: true, error: Some(Box::new(wire)), unsettled });
+        self.events.push_back(Event::Detached {
+            link: id,
+            closed: true,
+            error: Some(Box::new(wire)),
+            unsettled,
+        });
     }
 }

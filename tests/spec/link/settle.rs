@@ -209,8 +209,7 @@ fn to_a_receiver_with_mode_second_we_settle_after_its_outcome() {
 fn outcomes_of_mode_second_are_answered_each_as_it_is() {
     let mut peer = second();
     for (id, outcome) in [(2, "rejected"), (0, "accepted")] {
-        let state =
-            new("disposition").with("role", RECEIVER).with("first", id as u32).with("state", new(outcome));
+        let state = new("disposition").with("role", RECEIVER).with("first", id).with("state", new(outcome));
         peer.send(0, &state);
         let answer = peer.expect("disposition");
         assert_eq!((answer.uint("first"), answer.inner("state").name()), (id, outcome));

@@ -251,7 +251,7 @@ fn a_message_of_another_format_is_passed_whole() {
 /// 3.2 What is no message of format 0 cannot be taken for one: the publisher learns so, and its connection lives.
 #[test]
 fn what_is_no_message_is_rejected_with_decode_error() {
-    let deep = [vec![0x00, 0x53, 0x77], vec![0xc0, 0x05, 0x01].repeat(10_000)].concat();
+    let deep = [vec![0x00, 0x53, 0x77], [0xc0, 0x05, 0x01].repeat(10_000)].concat();
     let messages: &[(&str, &[u8])] = &[
         ("text", b"hello"),
         ("a section cut short", &data(b"hello")[..6]),
