@@ -40,7 +40,7 @@ impl Bench {
 
     fn commit(&self, records: Vec<Record>) -> Committed {
         let (done, answer) = channel();
-        let batch = Batch { ticket: Ticket(1), records };
+        let batch = Batch { ticket: Ticket(1), records, patient: false };
         self.store.submit(batch, Box::new(move |result| drop(done.send(result))));
         answer.recv().expect("an answer").expect("a commit")
     }

@@ -31,7 +31,7 @@ pub const QUEUE_MAILBOX: usize = 256;
 /// Longest address, container-id or link name accepted, in bytes.
 pub const MAX_NAME: usize = 1024;
 /// Bytes of unanswered messages of one connection's publishers at which its socket is not read on.
-pub const PUBLISHER_INFLIGHT_BYTES: u64 = 4 * 1024 * 1024;
+pub const PUBLISHER_INFLIGHT_BYTES: u64 = 2 * 1024 * 1024;
 /// Nodes an anonymous relay link (null target) is known to at a time.
 pub const RELAY_NODES: usize = 64;
 /// Most queues (dynamic ones included) at a time.

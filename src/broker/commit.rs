@@ -58,6 +58,13 @@ impl Node {
         for notice in pending.notices {
             self.ledger.notify_when_safe(notice);
         }
+        // Until what was made anew is safe, the disk has messages where they no longer are here; and a
+        // `Keep` that was committed meanwhile may have named a place the disk had not heard of.
+        let newest = self.ledger.newest();
+        if let Some(evacuation) = &mut self.evacuation {
+            evacuation.barrier = evacuation.barrier.max(newest);
+            evacuation.again = true;
+        }
     }
 
     fn put_failed(&mut self, pending: (u64, u32), put: &Put) {

@@ -17,7 +17,7 @@ pub(super) struct Evacuation {
     /// Where to look on: in the dead-letter tree, from this number; `None`: all was looked at.
     next: Option<(bool, u64)>,
     /// Batches up to this one may put messages where they must not stay.
-    barrier: u64,
+    pub barrier: u64,
     /// Something was passed over or came after: look again.
     pub again: bool,
 }

@@ -239,12 +239,16 @@ impl Ledger {
             return None;
         }
         let ticket = self.open.ticket;
+        // Settlements whose consumers settled first: no answer is due, and until they are written the
+        // message would merely come again. Counts never wait: they are to be right after a crash.
+        let patient = self.open.notices.is_empty()
+            && self.records.iter().all(|record| matches!(record, Record::Settle { .. }));
         let records = std::mem::take(&mut self.records);
         // As much room as last time: batches of a busy queue are alike.
         self.records.reserve(records.len().min(1024));
         let next = Pending { ticket: ticket + 1, ..Pending::default() };
         self.in_flight.push_back(std::mem::replace(&mut self.open, next));
-        Some(Batch { ticket: Ticket(ticket), records })
+        Some(Batch { ticket: Ticket(ticket), records, patient })
     }
 
     /// Ticket of the newest batch that has a record, be it open still.

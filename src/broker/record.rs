@@ -52,6 +52,8 @@ pub struct Batch {
     pub ticket: Ticket,
     /// In the order they happened.
     pub records: Vec<Record>,
+    /// Nobody waits for it: the store may keep it a moment for company, and sync once for both.
+    pub patient: bool,
 }
 
 /// What became of a batch.

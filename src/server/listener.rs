@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context;
 use rustc_hash::FxHashMap;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::mpsc,
 };
 use tracing::warn;
@@ -33,21 +33,40 @@ use crate::{
 /// How long to wait after a failed accept (no file descriptors left), so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Binds all addresses, or none.
+/// Connections waiting to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// Takes all addresses, or none. Nobody can connect yet: that is `listen`, once there is something to serve.
 ///
 /// # Errors
 /// Names the address and what to do.
-pub async fn bind(addresses: &[String]) -> anyhow::Result<Vec<TcpListener>> {
+pub async fn bind(addresses: &[String]) -> anyhow::Result<Vec<TcpSocket>> {
     let mut bound = Vec::new();
     for address in addresses {
-        let socket = TcpListener::bind(address).await.with_context(|| {
+        let busy = || {
             format!(
                 "cannot listen on {address}: is another broker running there? choose another with --listen"
             )
-        })?;
-        bound.push(socket);
+        };
+        for resolved in tokio::net::lookup_host(address).await.with_context(busy)? {
+            let socket = if resolved.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            // A restarted broker must not wait for connections of the last run to be forgotten.
+            socket.set_reuseaddr(true)?;
+            socket.bind(resolved).with_context(busy)?;
+            bound.push(socket);
+        }
     }
     Ok(bound)
+}
+
+/// Lets clients connect from now on.
+///
+/// # Errors
+/// When the system does not allow it.
+pub fn listen(bound: Vec<TcpSocket>) -> anyhow::Result<Vec<TcpListener>> {
+    let listening =
+        |socket: TcpSocket| socket.listen(BACKLOG).context("cannot listen: is another broker running there?");
+    bound.into_iter().map(listening).collect()
 }
 
 /// The connections there are.

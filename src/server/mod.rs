@@ -40,7 +40,7 @@ pub async fn run(config: Config, ready: Option<oneshot::Sender<Vec<SocketAddr>>>
     let config = Arc::new(config);
     let clock = Clock::start();
     let signals = shutdown::Signals::listen()?;
-    let sockets = listener::bind(&config.listen).await?;
+    let bound = listener::bind(&config.listen).await?;
     let (store, nodes, mut events) = recover::open(&config, clock).await?;
     let store: Arc<dyn Store> = store;
     let registry = Registry::new(store.clone(), config.clone(), clock);
@@ -51,7 +51,7 @@ pub async fn run(config: Config, ready: Option<oneshot::Sender<Vec<SocketAddr>>>
     let connections = Connections::default();
     let auth = Arc::new(Authenticator::new(config.auth.anonymous, config.auth.users.clone()));
     let mut addresses = Vec::new();
-    for socket in sockets {
+    for socket in listener::listen(bound)? {
         let address = socket.local_addr().context("a listening socket without an address")?;
         info!("listening on {address} (AMQP 1.0)");
         addresses.push(address);

@@ -56,6 +56,8 @@ pub struct QueueTask {
     effects: Vec<Effect>,
     /// A compaction under way: goes on whenever what it wrote so far is safe.
     evacuating: Option<(u32, usize)>,
+    /// The store died.
+    dead: bool,
 }
 
 enum Turn {
@@ -86,6 +88,7 @@ impl QueueTask {
             in_flight: 0,
             effects: Vec::new(),
             evacuating: None,
+            dead: false,
         };
         tokio::spawn(task.run());
         sender
@@ -96,6 +99,7 @@ impl QueueTask {
         self.finish_turn();
         loop {
             match self.turn().await {
+                _ if self.dead => return,
                 Turn::Go => self.finish_turn(),
                 Turn::Stop(stopped) => {
                     self.node.prepare_stop();
@@ -178,8 +182,9 @@ impl QueueTask {
                     self.node.apply(self.clock.now(), more, &mut self.effects);
                 }
             }
-            // The server is told by the store itself and closes every link.
-            FromStore::Dead => self.in_flight = 0,
+            // Nothing is safe any more, so nothing more is handed out; the server is told by the store
+            // itself and closes every link.
+            FromStore::Dead => self.dead = true,
         }
     }
 
@@ -301,7 +306,7 @@ impl QueueTask {
 
     /// Waits until every batch is safe.
     async fn settle_down(&mut self) {
-        while self.in_flight > 0 {
+        while self.in_flight > 0 && !self.dead {
             let Some(result) = self.store_results.recv().await else { return };
             self.take_result(result);
             self.finish_turn();

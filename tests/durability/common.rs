@@ -121,7 +121,7 @@ impl Opened {
     /// Submits without waiting.
     pub fn submit(&self, records: Vec<Record>) -> Receiver<Result<Committed, StoreError>> {
         let (done, answer): (Sender<_>, _) = channel();
-        let batch = Batch { ticket: Ticket(1), records };
+        let batch = Batch { ticket: Ticket(1), records, patient: false };
         self.store.submit(batch, Box::new(move |result| drop(done.send(result))));
         answer
     }

@@ -85,7 +85,7 @@ fn state() -> EntryState {
 
 fn commit(store: &JournalStore, records: Vec<Record>) {
     let (done, answer) = std::sync::mpsc::channel();
-    let batch = Batch { ticket: Ticket(1), records };
+    let batch = Batch { ticket: Ticket(1), records, patient: false };
     store.submit(batch, Box::new(move |result| drop(done.send(result))));
     answer.recv().unwrap().unwrap();
 }

@@ -16,33 +16,11 @@ use verdict::{
 
 use crate::{
     consumer::Consumer,
-    disk::Disk,
-    model::Model,
     note,
-    plan::{ClientPlan, Habit, QueuePlan},
+    plan::{ClientPlan, Habit},
     producer::Producer,
-    rng::Rng,
+    scene::Scene,
 };
-
-/// What a client may look at and change beyond itself.
-pub struct Scene<'a> {
-    /// The time.
-    pub now: Millis,
-    /// The dice.
-    pub rng: &'a mut Rng,
-    /// The ledger.
-    pub model: &'a mut Model,
-    /// For the ledger to look at.
-    pub disk: &'a Disk,
-    /// The queues.
-    pub queues: &'a [QueuePlan],
-    /// Numbers for links.
-    pub next_key: &'a mut u64,
-    /// No more detaching, draining and closing for the sake of it.
-    pub calm: bool,
-    /// The broker said that it stops.
-    pub stopping: bool,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -162,7 +140,7 @@ impl Client {
         let mut acted = false;
         while let Some(event) = self.engine.poll_event() {
             acted = true;
-            note!(scene.now, "client {} {}", self.connection.0, brief(&event));
+            note!(scene.now, "client {} {}", self.connection.0, crate::words::event(&event));
             self.handle(event, scene);
         }
         if self.ended || self.closing || self.sessions.is_empty() {
@@ -337,9 +315,7 @@ impl Client {
                     consumer.confirmed(&delivery_ids, scene);
                 }
             }
-            Event::Detached { link, error, unsettled, .. } => {
-                self.detached(link, error.is_some(), &unsettled, scene)
-            }
+            Event::Detached { link, error, .. } => self.detached(link, error.is_some(), scene),
             Event::Ended { error, .. } => {
                 assert!(self.closing || scene.stopping, "rule 8 broken: a session ended with {error:?}");
             }
@@ -353,7 +329,7 @@ impl Client {
         }
     }
 
-    fn detached(&mut self, id: LinkId, error: bool, unsettled: &[u64], scene: &mut Scene) {
+    fn detached(&mut self, id: LinkId, error: bool, scene: &mut Scene) {
         let over = self.closing || scene.stopping;
         let again = scene.now.plus_ms(scene.rng.range(0, 30));
         let Some((link, _)) = self.link(id) else { return };
@@ -362,9 +338,6 @@ impl Client {
             "rule 8 broken: link {} was detached",
             link.key
         );
-        if !over && let Part::Producer(producer) = &link.part {
-            producer.check_unsettled(unsettled);
-        }
         link.let_go(scene);
         link.state = State::Away(again);
         link.id = LinkId(u32::MAX);
@@ -409,18 +382,5 @@ impl Part {
             Self::Producer(producer) => producer.reset(),
             Self::Consumer(consumer) => consumer.reset(),
         }
-    }
-}
-
-fn brief(event: &Event) -> String {
-    match event {
-        Event::Message(message) => {
-            let id = crate::body::read(&message.payload).map(|got| got.id);
-            format!("got message {id:?} as delivery {} on {:?}", message.delivery_id, message.link)
-        }
-        Event::Opened(_) => "opened".to_owned(),
-        Event::Begun { session, .. } => format!("begun {session:?}"),
-        Event::Attached { link, .. } => format!("attached {link:?}"),
-        other => format!("{other:?}"),
     }
 }

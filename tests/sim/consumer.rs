@@ -14,7 +14,7 @@ use verdict::{
     time::Millis,
 };
 
-use crate::{body, client::Scene, model::Answer, note, plan::ConsumerPlan};
+use crate::{body, model::Answer, note, plan::ConsumerPlan, scene::Scene};
 
 /// What a consumer may say, in the order of `ConsumerPlan::weights`.
 const ANSWERS: [Answer; 7] = [

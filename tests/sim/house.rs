@@ -15,7 +15,7 @@ use verdict::{
     time::Millis,
 };
 
-use crate::{disk::Disk, note, rng::Rng};
+use crate::{credit::Credits, disk::Disk, note, rng::Rng};
 
 struct Tenant {
     node: Node,
@@ -43,6 +43,7 @@ pub struct House {
     pub evacuations: u64,
     seeds: Rng,
     subscriptions: BTreeMap<ConsumerId, Subscription>,
+    credits: Credits,
 }
 
 /// What a consumer subscribed to.
@@ -72,6 +73,7 @@ impl House {
             evacuations: 0,
             seeds,
             subscriptions: BTreeMap::new(),
+            credits: Credits::default(),
         }
     }
 
@@ -140,16 +142,18 @@ impl House {
             let Tenant { mailbox, results, .. } = &mut *tenant;
             let (first, second) = if from_store { (results, mailbox) } else { (mailbox, results) };
             let Some(command) = first.pop_front().or_else(|| second.pop_front()) else { break };
-            note!(now, "{id:?} <- {}", brief(&command));
+            note!(now, "{id:?} <- {}", crate::words::command(&command));
+            self.credits.told(&command);
             tenant.node.apply(now, command, &mut effects);
         }
         tenant.node.flush(now, &mut effects);
+        effects.iter().for_each(|effect| self.credits.did(effect));
         if let Some(batch) = tenant.node.take_batch() {
             note!(
                 now,
                 "{id:?} -> {:?} {:?}",
                 batch.ticket,
-                batch.records.iter().map(record).collect::<Vec<_>>()
+                batch.records.iter().map(crate::words::record).collect::<Vec<_>>()
             );
             self.disk.submit(id, batch);
         }
@@ -351,48 +355,5 @@ pub fn connection_of(effect: &Effect) -> ConnectionId {
         | Effect::Settled { consumer, .. } => consumer.connection(),
         Effect::Published { producer, .. } | Effect::ProducerCredit { producer, .. } => producer.connection(),
         _ => unreachable!("not for a link"),
-    }
-}
-
-/// A command in few words, for the trace.
-fn brief(command: &Command) -> String {
-    match command {
-        Command::Publish { producer, messages } => {
-            let ids: Vec<u64> = messages.iter().map(|m| crate::body::id_of(m.message.payload())).collect();
-            format!("Publish {:x} {ids:?}", producer.0)
-        }
-        Command::Settle { consumer, settlements } => {
-            let all: Vec<_> = settlements.iter().map(|s| (s.seq.0, &s.outcome, s.confirm)).collect();
-            format!("Settle {:x} {all:?}", consumer.0)
-        }
-        Command::Committed(committed) => format!("Committed {:?}", committed.ticket),
-        Command::Loaded { dead_letter, bodies } => {
-            let all: Vec<_> = bodies.iter().map(|(seq, body)| (seq.0, body.is_some())).collect();
-            format!("Loaded dead {dead_letter} {all:?}")
-        }
-        Command::Subscribe(wish) => format!("Subscribe {:x} dead {}", wish.consumer.0, wish.dead_letter),
-        Command::MoveIn(message) => format!("MoveIn {:?} {:?}", message.from, message.location),
-        other => format!("{other:?}"),
-    }
-}
-
-/// A record in few words, for the trace.
-fn record(record: &verdict::broker::Record) -> String {
-    use verdict::broker::Record;
-    match record {
-        Record::Put { queue, seq, message } => {
-            format!("Put {}:{} (message {})", queue.0, seq.0, crate::body::id_of(message.payload()))
-        }
-        Record::Settle { queue, seq } => format!("Settle {}:{}", queue.0, seq.0),
-        Record::Count { queue, seq, delivery_count, .. } => {
-            format!("Count {}:{} {delivery_count}", queue.0, seq.0)
-        }
-        Record::State { queue, seq, state } => {
-            format!("State {}:{} {}", queue.0, seq.0, state.delivery_count)
-        }
-        Record::Move { from, to, .. } => format!("Move {}:{} -> {}:{}", from.0.0, from.1.0, to.0.0, to.1.0),
-        Record::Keep { queue, seq, .. } => format!("Keep {}:{}", queue.0, seq.0),
-        Record::Define(definition) => format!("Define {}", definition.name),
-        Record::Delete(queue) => format!("Delete {}", queue.0),
     }
 }

@@ -1,7 +1,35 @@
 //! The simulator: the real engine, container and broker over virtual time and a faulty store.
+//!
+//! A seed is a whole run, drawn by `plan`: queues and their rules, clients and their habits, faults. `world`
+//! lets one actor at a time do a step; connections (`wire`, `pipe`) deliver bytes late and in pieces and are
+//! cut; the broker (`house`) crashes and stops; the store (`disk`) gathers, is full, has segments emptied.
+//! After the faults every queue is swept empty. `model` is an independent ledger; `body` reads the wire.
+//!
+//! Rules, by the numbers in its messages:
+//! 1. Nothing accepted to its publisher is lost, and durable messages are accepted only when safe.
+//! 2. Nothing accepted by a consumer comes back while its connection and the broker live, nothing whose
+//!    acceptance was confirmed ever does.
+//! 3. delivery-count is what was failed: exactly, but for answers a cut may have eaten and crash suspects.
+//! 4. A message is in one place: one consumer, queue or dead letters, on the wire and on the disk.
+//! 5. First deliveries are in order; what came back goes before what is younger.
+//! 6. Never more deliveries than credit, at the node and at the client.
+//! 7. Dead-lettered at the last attempt allowed, not before or after, and for the reason it says.
+//! 8. No link, session or connection ends unasked; every message sent unsettled is answered once.
+//! 9. Once faults stop, a run comes to its end.
+//!
+//! `SIM_SEEDS=n SIM_FIRST=n` choose seeds, `SIM_TRACE=1` prints all events. A failure is run again for its
+//! last events, which also shows that it depends on the seed alone. Invariant: no clock, no other dice.
+//!
+//! That it can fail was tried by breaking the code on purpose; found within the first seeds each time:
+//! a `Settle` record left out (2), a failure not counted (3), counted but not recorded (3), count lost at
+//! recovery (3), `Move` record left out (3, 4), one attempt too many (7), confirmation before the commit
+//! (2), `accepted` before the commit (1), an expired message handed out (1), credit given twice (6), a
+//! drain not answered (9). What it found in earnest: `seeds`.
+
 mod body;
 mod client;
 mod consumer;
+mod credit;
 mod disk;
 mod house;
 mod model;
@@ -9,9 +37,12 @@ mod pipe;
 mod plan;
 mod producer;
 mod rng;
+mod scene;
+mod seat;
 mod seeds;
 mod trace;
 mod wire;
+mod words;
 mod world;
 
 use std::{
@@ -23,8 +54,9 @@ use std::{
     },
 };
 
+use seat::Report;
 use trace::Mode;
-use world::{Report, World};
+use world::World;
 
 /// Seeds run by default.
 const SEEDS: u64 = 300;

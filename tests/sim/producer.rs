@@ -11,9 +11,9 @@ use verdict::{
 
 use crate::{
     body::{self, Wanted},
-    client::Scene,
     note,
     plan::ProducerPlan,
+    scene::Scene,
 };
 
 /// A publisher's link.
@@ -148,7 +148,4 @@ impl Producer {
     pub fn take_outstanding(&mut self) -> BTreeSet<u64> {
         std::mem::take(&mut self.outstanding)
     }
-
-    /// The engine says what was unsettled when the link ended.
-    pub fn check_unsettled(&self, _unsettled: &[u64]) {}
 }

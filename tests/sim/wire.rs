@@ -12,13 +12,7 @@ use verdict::{
     time::Millis,
 };
 
-use crate::{
-    client::{Client, Scene},
-    house::House,
-    pipe::Pipe,
-    plan::ClientPlan,
-    rng::Rng,
-};
+use crate::{client::Client, house::House, pipe::Pipe, plan::ClientPlan, rng::Rng, scene::Scene};
 
 /// A connection.
 pub struct Wire {

@@ -13,12 +13,13 @@ use verdict::{
 
 use crate::{
     body,
-    client::Scene,
     house::{House, connection_of},
     model::{Model, Place},
     note,
-    plan::{ClientPlan, Habit, Plan},
+    plan::Plan,
     rng::Rng,
+    scene::Scene,
+    seat::{Report, Seat},
     wire::Wire,
 };
 
@@ -26,56 +27,6 @@ use crate::{
 const FAULTY_STEPS: u64 = 4000;
 /// Steps in which a run without faults must come to its end.
 const MOST_STEPS: u64 = 60_000;
-
-struct Seat {
-    plan: ClientPlan,
-    wire: Option<Wire>,
-    left: Vec<u64>,
-    again_at: Millis,
-}
-
-impl Seat {
-    fn new(plan: ClientPlan) -> Self {
-        let left = plan.links.iter().map(|link| match &link.habit {
-            Habit::Producer(habit) => habit.messages,
-            Habit::Consumer(_) => 0,
-        });
-        let left = left.collect();
-        Self { plan, wire: None, left, again_at: Millis(0) }
-    }
-
-    fn left(&self) -> u64 {
-        match &self.wire {
-            Some(wire) => wire.client.left().iter().sum(),
-            None => self.left.iter().sum(),
-        }
-    }
-}
-
-/// What a run did, to see that seeds are worth running and that the same one does the same.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Report {
-    /// Steps in all.
-    pub steps: u64,
-    /// Virtual time in the end.
-    pub end_ms: u64,
-    /// Messages published.
-    pub messages: u64,
-    /// Messages handed out.
-    pub deliveries: u64,
-    /// Connections cut.
-    pub cuts: u64,
-    /// Crashes.
-    pub crashes: u64,
-    /// Restarts in good order.
-    pub restarts: u64,
-    /// Batches refused by a full disk.
-    pub refused: u64,
-    /// Messages settled before they were written.
-    pub left_out: u64,
-    /// Evacuations done.
-    pub evacuations: u64,
-}
 
 /// A run.
 pub struct World {
@@ -169,7 +120,11 @@ impl World {
                     .iter()
                     .all(|c| (c.available, c.acquired, c.delayed, c.moving) == (0, 0, 0, 0))
             };
-            world.house.ids().iter().all(empty) && world.house.disk.stored.is_empty() && world.house.is_idle()
+            // What a guest sent settled may still be on its way.
+            world.seats[..guests].iter().all(|seat| seat.wire.is_none())
+                && world.house.ids().iter().all(empty)
+                && world.house.disk.stored.is_empty()
+                && world.house.is_idle()
         });
         self.finish()
     }

@@ -7,6 +7,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from .amqp import PROTOCOL_HEADER
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -61,20 +63,27 @@ class Broker:
             self.process = subprocess.Popen([str(word) for word in command], stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})})
 
+    def _answers(self):
+        """Whether it speaks AMQP: a port can accept while the broker behind it still recovers, or fails to."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as sock:
+                sock.sendall(PROTOCOL_HEADER)
+                return sock.recv(8) == PROTOCOL_HEADER
+        except OSError:
+            return False
+
     def start(self, env=None, limit_s=30):
-        """Starts and waits until the port accepts."""
+        """Starts and waits until it answers."""
         began = time.monotonic()
         self.spawn(env)
         while time.monotonic() - began < limit_s:
             if self.process.poll() is not None:
                 raise BrokerFailed(f"the broker exited with {self.process.returncode} at start:\n{self.last_words()}")
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            if self._answers():
                 self.slowest_s = max(self.slowest_s, time.monotonic() - began)
                 return
-            except OSError:
-                time.sleep(0.003)
-        raise BrokerFailed(f"the broker does not listen after {limit_s} s:\n{self.last_words()}")
+            time.sleep(0.003)
+        raise BrokerFailed(f"the broker does not answer after {limit_s} s:\n{self.last_words()}")
 
     def kill(self):
         """kill -9, and the process is gone when this returns."""

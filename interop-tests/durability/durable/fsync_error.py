@@ -55,11 +55,14 @@ def cycle(scenario):
 def suffer(scenario, load, what, shut_down_after_s):
     """Loads until the broker hangs up on everybody."""
     began = time.monotonic()
+    # An injected failure may come at any moment.
+    scenario.ledger.ending = shut_down_after_s is None
     while load.loop.connections:
         now = time.monotonic() - began
         if shut_down_after_s is not None and now > shut_down_after_s:
             scenario.broker.freeze()
             scenario.image.shut_down()
+            scenario.ledger.ending = True
             scenario.broker.thaw()
             shut_down_after_s = None
         if now > LIMIT_S:

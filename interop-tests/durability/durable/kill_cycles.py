@@ -54,6 +54,7 @@ def cycle(scenario):
     load = run_load(scenario, rng.uniform(*LOAD_S), most)
     if rng.random() < 0.1:
         ledger.mark("SIGTERM")
+        ledger.ending = True
         broker.terminate()
         load.loop.read_to_end(20)
         broker.stopped()

@@ -16,6 +16,8 @@ crash any state of the trail may be what was on the disk, and nothing else. What
 - the client drops a connection while the broker lives: what was sent on it may or may not have been read,
   so both stay possible; and for every consuming link lost, one message of its queue (the oldest there,
   perhaps still on the wire and never seen here) may have count + 1 (crash suspects, settlement.md).
+- the broker stops (SIGTERM, a failed disk): it closes one link after the other, and what we answered on a
+  closed one may go to another link as if we had not; only what is there after the restart is judged.
 - a clean detach: what was unsettled goes back with the same count.
 - an audit takes everything out: what cannot be N or G must be found, what is not found is gone for good.
 
@@ -81,6 +83,8 @@ class Ledger:
         self.order = {}
         # While set, answers are noted and promise nothing (see image.py).
         self.deaf = False
+        # While set, the broker is stopping and closes links in an order we cannot see.
+        self.ending = False
         self.start = time.monotonic()
 
     def note(self, message_id, text):
@@ -141,11 +145,16 @@ class Ledger:
         self.note(entry.id, f"delivered {place} count={message.delivery_count} acquired={message.acquired_count} on {link.name}")
         if zlib.crc32(message.bare) != entry.crc:
             self.violation("content", entry.id, "the bare message is not what was sent")
-        if entry.holder is not None:
+        if entry.holder is not None and not self.ending:
             self.violation("twice", entry.id, f"delivered on {link.name} while {entry.holder.name} has it")
-        if state not in entry.now and not self._suspect(entry, state):
-            self._classify(entry, state)
-        entry.trail[-1] = (entry.trail[-1][0], {state})
+        if state not in entry.now and (self.ending or self._suspect(entry, state)):
+            # Something happened that may not be on the disk yet: what was before stays possible.
+            entry.tokens += 1
+            entry.trail.append((entry.tokens, {state}))
+        else:
+            if state not in entry.now:
+                self._classify(entry, state)
+            entry.trail[-1] = (entry.trail[-1][0], {state})
         if not entry.seen and not dead:
             self._in_order(entry, link)
         if message.acquired_count < entry.acquired_least:
@@ -158,7 +167,7 @@ class Ledger:
     def _in_order(self, entry, link):
         """FIFO as one link sees it, as long as nobody gave messages back that we never saw."""
         key = (entry.queue, entry.producer, link.name)
-        if not self.queues[entry.queue].disturbed and self.order.get(key, 0) > entry.id:
+        if not self.queues[entry.queue].disturbed and not self.ending and self.order.get(key, 0) > entry.id:
             self.violation("order", entry.id, f"first delivered on {link.name} after {self.order[key]}")
         self.order[key] = max(entry.id, self.order.get(key, 0))
 
@@ -185,11 +194,11 @@ class Ledger:
             kind = "count" if any(place == state[0] for place, _ in now) else "place"
         self.violation(kind, entry.id, f"delivered as {state}, possible was {sorted(now)}")
 
-    def settled(self, entry, outcome):
+    def settled(self, entry, outcome, link):
         """An answer was sent. The token to confirm it with."""
         self.totals["settled"] += 1
         place, count = entry.base
-        self.note(entry.id, f"{outcome} sent on {entry.holder.name}")
+        self.note(entry.id, f"{outcome} sent on {link.name}")
         if outcome == "accepted":
             after = GONE
         elif outcome == "released":
@@ -202,7 +211,7 @@ class Ledger:
             self.queues[entry.queue].waiting -= 1
         entry.tokens += 1
         entry.trail.append((entry.tokens, {after}))
-        entry.pending = (entry.holder, entry.base)
+        entry.pending = (link, entry.base)
         entry.holder = None
         return entry.tokens
 
@@ -258,7 +267,7 @@ class Ledger:
             entry.trail = [(0, states)]
             entry.tokens = 1
             entry.holder = entry.pending = None
-        self.deaf = False
+        self.deaf = self.ending = False
         for queue in self.queues.values():
             queue.disturbed = False
             queue.waiting = sum(1 for entry in queue.entries.values() if any(place == "Q" for place, _ in entry.now))
@@ -280,8 +289,11 @@ class Ledger:
         return sum(1 for entry in self.queues[name].entries.values() if entry.certain() and entry.pending is None)
 
     def history(self, message_id):
-        """Every line about one message."""
+        """Every line about one message, and what happened to the broker meanwhile."""
         self.file.flush()
-        wanted = f"{message_id} "
+        wanted, found = f"{message_id} ", []
         with open(self.path) as lines:
-            return [line.rstrip() for line in lines if line.startswith(wanted) or line.startswith("- ")]
+            for line in lines:
+                if line.startswith(wanted) or (found and line.startswith("- ")):
+                    found.append(line.rstrip())
+        return found

@@ -63,7 +63,7 @@ class Consumer:
 
     def _settle(self, run):
         outcome = run[0][2]
-        tokens = [(entry, self.load.ledger.settled(entry, outcome)) for _, entry, _ in run]
+        tokens = [(entry, self.load.ledger.settled(entry, outcome, self)) for _, entry, _ in run]
         self.link.settle(run[0][0], run[-1][0], outcome, tokens)
 
 

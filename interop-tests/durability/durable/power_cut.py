@@ -41,13 +41,14 @@ def cut(scenario, load):
         for _ in range(3):
             load.loop.turn(0)
         ledger.mark("power cut")
-        ledger.deaf = True
+        ledger.deaf = ledger.ending = True
         scenario.image.shut_down()
         return
     scenario.broker.freeze()
     ledger.mark("power cut while stopped")
     scenario.image.shut_down()
     if rng.random() < 0.7:
+        ledger.ending = True
         scenario.broker.thaw()
         until = time.monotonic() + rng.uniform(0, 0.3)
         while time.monotonic() < until and load.loop.connections:

@@ -107,7 +107,7 @@ class Scenario:
                 finish(self)
         except Skipped as skipped:
             why = skipped
-        except (BrokerFailed, Failed, ValueError, OSError, KeyError, IndexError) as error:
+        except Exception as error:  # whatever it is, the run has failed and must say with which seed
             why = f"{type(error).__name__}: {error}"
             if not isinstance(error, (BrokerFailed, Failed)):
                 # From the client's decoding: either the broker's mistake or ours, so show where.

@@ -176,6 +176,9 @@ class Node:
     def dispatch(self):
         for peer, link in self.consumers:
             while self.waiting and link["credit"] > 0:
+                if self.waiting[0] not in self.messages:
+                    self.waiting.popleft()
+                    continue
                 peer.deliver(link, self, self.waiting.popleft())
         for peer, link in self.consumers:
             if link["drain"]:
@@ -436,6 +439,7 @@ class Server:
             safe = self.store.commit()
         except OSError:
             for peer in self.peers:
+                peer.out += b"" if peer.greeted else amqp.PROTOCOL_HEADER
                 peer.out += frame(0, composite(amqp.CLOSE, composite(amqp.ERROR, symbol("amqp:internal-error"))))
                 peer.write()
             sys.exit(1)

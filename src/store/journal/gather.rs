@@ -1,7 +1,7 @@
-//! What need not be written: messages that were put and settled within one gather.
+//! What need not be written: messages that were settled while their put waited to be written.
 //!
-//! Invariant: a put is left out only if its settle is in the same gather, and then everything else about
-//! that message in the gather is left out too. "If it is finally settled before its commit was written, it
+//! Invariant: a put is left out only if its settle waits too, here or behind it; what else is written about
+//! that message is about nothing, which replay ignores. "If it is finally settled before its commit was written, it
 //! need not be written at all" (architecture, durability). Pure.
 
 use rustc_hash::FxHashMap;
@@ -175,7 +175,7 @@ mod tests {
 
     fn analysed(records: Vec<Record>) -> Cancelled {
         let mut cancelled = Cancelled::default();
-        let batches = [Batch { ticket: Ticket(1), records }];
+        let batches = [Batch { ticket: Ticket(1), records, patient: false }];
         cancelled.analyse(batches.iter());
         cancelled
     }
@@ -209,7 +209,8 @@ mod tests {
     #[test]
     fn nothing_is_left_over_from_the_gather_before() {
         let mut cancelled = analysed(vec![put(2, 5), settle(2, 5)]);
-        let batches = [Batch { ticket: Ticket(2), records: vec![put(2, 5), put(2, 6), settle(2, 6)] }];
+        let batches =
+            [Batch { ticket: Ticket(2), records: vec![put(2, 5), put(2, 6), settle(2, 6)], patient: false }];
         cancelled.analyse(batches.iter());
         assert!(!cancelled.contains(QueueId(2), Seq(5)));
         assert!(cancelled.contains(QueueId(2), Seq(6)));

@@ -5,6 +5,7 @@
 //! be), batches complete in the order of submission, and after the first failed write or fsync nothing is
 //! ever reported committed again. Does not know the index; it tells the checkpointer what it committed.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -26,11 +27,11 @@ use crate::broker::{Batch, Committed, Location, Message, QueueId, Record, Seq};
 
 /// Most bytes of messages written as one frame, unless one batch is larger: bounds memory, and how long a
 /// small message waits behind large ones.
-const GATHER_BYTES: usize = 8 << 20;
+const GATHER_BYTES: usize = 4 << 20;
 /// How often a full disk is looked at again.
 const FULL_RECHECK: Duration = Duration::from_millis(200);
 /// A frame buffer larger than this is not kept.
-const KEPT_BUFFER_BYTES: usize = 16 << 20;
+const KEPT_BUFFER_BYTES: usize = 8 << 20;
 
 /// The committer thread's state.
 pub(crate) struct Committer {
@@ -61,33 +62,39 @@ pub(crate) struct Gather {
 impl Committer {
     /// Runs until the inbox is closed and empty.
     pub fn run(mut self) -> Result<(), StoreError> {
-        let mut jobs = Vec::new();
+        let mut waiting = Vec::new();
+        let mut pending = VecDeque::new();
         loop {
             let timeout = self.full.then_some(FULL_RECHECK);
-            if !self.inbox.take(&mut jobs, timeout) {
+            if pending.is_empty() && !self.inbox.take(&mut waiting, timeout) {
                 break;
             }
+            self.inbox.take_more(&mut waiting);
+            pending.extend(waiting.drain(..));
             self.check_room();
-            self.commit(&mut jobs);
+            let chunk = self.next_chunk(&mut pending);
+            if !chunk.is_empty() {
+                self.commit_chunk(chunk);
+            }
         }
         self.log.close();
         self.poisoned.map_or(Ok(()), Err)
     }
 
-    fn commit(&mut self, jobs: &mut Vec<Job>) {
+    /// As much of what waits as is written at once. What was settled meanwhile is found in all that waits:
+    /// publishers of such messages were answered already, so their bytes must not pile up here.
+    fn next_chunk(&mut self, pending: &mut VecDeque<Job>) -> Vec<Job> {
+        let cancelled = &mut self.gather.cancelled;
+        cancelled.analyse(pending.iter().map(|(batch, _)| batch));
         let mut chunk = Vec::new();
         let mut bytes = 0;
-        for job in jobs.drain(..) {
-            bytes += bytes_of(&job.0);
+        while bytes < GATHER_BYTES
+            && let Some(job) = pending.pop_front()
+        {
+            bytes += bytes_of(&job.0, cancelled);
             chunk.push(job);
-            if bytes >= GATHER_BYTES {
-                self.commit_chunk(std::mem::take(&mut chunk));
-                bytes = 0;
-            }
         }
-        if !chunk.is_empty() {
-            self.commit_chunk(chunk);
-        }
+        chunk
     }
 
     fn commit_chunk(&mut self, mut jobs: Vec<Job>) {
@@ -134,7 +141,6 @@ impl Committer {
     fn encode(&mut self, jobs: &[Job]) {
         let gather = &mut self.gather;
         gather.begin();
-        gather.cancelled.analyse(jobs.iter().map(|(batch, _)| batch));
         for (batch, _) in jobs {
             gather.encode_batch(batch, &self.segments);
         }
@@ -304,8 +310,9 @@ fn read_kept(batch: &Batch, segments: &Segments) -> Vec<Result<Arc<Message>, Sto
     reader::read(segments, &locations)
 }
 
-fn bytes_of(batch: &Batch) -> usize {
+fn bytes_of(batch: &Batch, cancelled: &mut Cancelled) -> usize {
     let of = |record: &Record| match record {
+        Record::Put { queue, seq, .. } if cancelled.contains(*queue, *seq) => 0,
         Record::Put { message, .. } => message.payload().len() + PUT_OVERHEAD_BYTES as usize,
         Record::Keep { location, .. } => location.len as usize,
         _ => 32,
