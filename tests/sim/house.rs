@@ -148,7 +148,7 @@ impl House {
         }
         tenant.node.flush(now, &mut effects);
         effects.iter().for_each(|effect| self.credits.did(effect));
-        if let Some(batch) = tenant.node.take_batch() {
+        while let Some(batch) = tenant.node.take_batch() {
             note!(
                 now,
                 "{id:?} -> {:?} {:?}",
