@@ -236,7 +236,7 @@ impl Rig {
         loop {
             self.node.flush(self.now, &mut effects);
             effects.drain(..).for_each(|e| self.note(e));
-            self.batches.extend(self.node.take_batch());
+            self.batches.extend(std::iter::from_fn(|| self.node.take_batch()));
             if self.auto_commit && !self.batches.is_empty() {
                 if let Some(batch) = self.batches.pop_front() {
                     let committed = self.journal.commit(batch);
