@@ -78,6 +78,11 @@ pub struct Disk {
 impl Disk {
     /// Takes a batch.
     pub fn submit(&mut self, node: QueueId, batch: Batch) {
+        let puts = batch.records.iter().filter(|record| matches!(record, Record::Put { .. })).count();
+        assert!(
+            puts == 0 || puts == batch.records.len(),
+            "a batch with new messages has something else, which is lost if they are refused"
+        );
         self.pending.push_back(Submitted { node, batch });
     }
 
@@ -174,6 +179,7 @@ impl Disk {
                 }
             }
             Record::Move { from, to, state } => {
+                self.saw(from);
                 self.saw(to);
                 if self.known(from.0, from.1, "Move").is_none() {
                     self.excused.insert(to);
