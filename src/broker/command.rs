@@ -33,8 +33,8 @@ pub enum Command {
     Unsubscribe { consumer: ConsumerId, cause: DetachCause },
     /// A batch is safe.
     Committed(Committed),
-    /// The store had no room for a batch and wrote nothing of it. Its new messages are taken back and
-    /// refused; everything else in it comes again in the next batch.
+    /// The store had no room for a batch of new messages and wrote nothing of it: they are taken back and
+    /// their publishers refused.
     CommitFailed { ticket: Ticket },
     /// Bodies asked for with `Effect::Load`; `None`: could not be read (the store reports it poisoned).
     Loaded { dead_letter: bool, bodies: Vec<(Seq, Option<Arc<Message>>)> },
