@@ -180,6 +180,19 @@ fn modified_annotations_are_taken_except_those_the_broker_keeps_for_itself() {
     assert_eq!(&*read.annotations.0[0].0, b"\xa3\x06x-mine");
 }
 
+#[test]
+fn a_dead_letter_that_nobody_rejected_says_its_cause_in_annotations_only() {
+    let mut state = died();
+    if let Some(death) = &mut state.death {
+        death.reason = DeathReason::Policy;
+    }
+    let sent = sent(&delivery(published(&[]), Some(state)), true);
+    assert!(section::walk(&sent).unwrap().delivery_annotations.is_none());
+    let fields = annotations_of(&sent, false);
+    assert_eq!(get(&fields, "x-opt-dl-condition"), Some(&Value::Symbol(Symbol::from("amqp:decode-error"))));
+    assert_eq!(get(&fields, "x-opt-dl-reason"), Some(&Value::Symbol(Symbol::from("policy"))));
+}
+
 /// A `modified` with these annotations, as it is read.
 fn read_failed<const N: usize>(annotations: [(&str, Value); N]) -> Modified {
     let annotations: Fields =
