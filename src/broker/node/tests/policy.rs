@@ -184,6 +184,16 @@ fn a_rule_that_releases_puts_the_message_back_at_once_whatever_the_limit() {
 }
 
 #[test]
+fn a_released_message_whose_time_has_passed_expires_whatever_the_limit() {
+    let mut rig = Rig::with(QueuePolicy { max_attempts: 1, ..with(vec![rule("release", Action::Release)]) });
+    rig.publish(vec![Message { expires: Some(rig.now.plus_ms(50)), ..message() }]);
+    rig.consumer(1);
+    rig.pass(60);
+    rig.settle(1, 1, failed());
+    assert_eq!(death(&rig).reason, DeathReason::Expired);
+}
+
+#[test]
 fn a_lost_connection_that_a_rule_releases_is_not_counted() {
     let lost = Rule { outcome: Some(RuleOutcome::Lost), ..rule("drained nodes", Action::Release) };
     let mut rig = handed_out(with(vec![lost]));
