@@ -113,7 +113,9 @@ pub struct Modified {
     pub undeliverable_here: bool,
     /// message-annotations to merge.
     pub annotations: Annotations,
-    /// What the annotations (or properties) of the outcome said of the cause, where they did.
+    /// The annotations with values that can be said in words, as texts: what rules look at.
+    pub words: Vec<(String, String)>,
+    /// What the annotations `x-opt-error-condition` and `x-opt-error-description` said of the cause.
     pub cause: Option<Box<Cause>>,
     /// `x-opt-delivery-delay`/`-time`: no retry before this time.
     pub not_before: Option<Millis>,

@@ -6,7 +6,7 @@
 use super::outcome;
 use crate::{
     amqp::codec::{encode_error, section, write},
-    broker::{Death, Delivery, EntryState},
+    broker::{Death, DeathReason, Delivery, EntryState},
 };
 
 /// Whether a message is not of the format of part 3.2, which has the code 0. 2.8.11: "the upper three octets of a
@@ -60,7 +60,8 @@ type Pair = (Box<[u8]>, Box<[u8]>);
 
 /// Delivery-annotation `rejected`: the consumer's error, for whoever looks at the dead letter (3.4.2).
 fn delivery_annotations(death: &Death, out: &mut Vec<u8>) {
-    let Some(cause) = &death.cause else { return };
+    // A cause that came with FAILED is in the annotations; nobody rejected the message.
+    let Some(cause) = death.cause.as_ref().filter(|_| death.reason == DeathReason::Rejected) else { return };
     let error = pair("rejected", |out| encode_error(&outcome::error_of(cause), out));
     section::encode_map_section(DELIVERY_ANNOTATIONS, borrowed(&[error]), out);
 }
