@@ -29,6 +29,10 @@ pub struct QueuePolicy {
     pub stranded_after_ms: u64,
     /// How many of the oldest unsettled deliveries of a lost connection count as failed attempts.
     pub crash_suspects: u32,
+    /// When delivery pauses since too much of it fails. Not in the journal: the configuration rules anyway
+    /// (`server::recover` takes every policy from it), and the stored form stays what it is.
+    #[serde(skip)]
+    pub breaker: BreakerPolicy,
 }
 
 impl Default for QueuePolicy {
@@ -44,6 +48,7 @@ impl Default for QueuePolicy {
             expired: ExpiredTo::DeadLetter,
             stranded_after_ms: 60_000,
             crash_suspects: 1,
+            breaker: BreakerPolicy::default(),
         }
     }
 }
@@ -67,6 +72,36 @@ pub struct RetryDelay {
 impl Default for RetryDelay {
     fn default() -> Self {
         Self { first_ms: 0, initial_ms: 100, multiplier: 2.0, max_ms: 30_000, jitter: 0.2 }
+    }
+}
+
+/// The budget of failures, and what happens when it is used up.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BreakerPolicy {
+    /// Whether there is a breaker at all.
+    pub enabled: bool,
+    /// Share of the settlements that must have failed, above 0 to 1.
+    pub share: f64,
+    /// Fewest failures.
+    pub at_least: u32,
+    /// The time they are counted over.
+    pub window_ms: u64,
+    /// How long delivery pauses the first time; from then on twice as long each time the probes fail.
+    pub pause_ms: u64,
+    /// Longest pause.
+    pub max_pause_ms: u64,
+}
+
+impl Default for BreakerPolicy {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            share: 0.5,
+            at_least: 20,
+            window_ms: 10_000,
+            pause_ms: 1000,
+            max_pause_ms: 30_000,
+        }
     }
 }
 

@@ -9,3 +9,5 @@ mod model;
 mod outcomes;
 mod paging;
 mod rig;
+mod storm;
+mod suspects;
