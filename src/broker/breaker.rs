@@ -154,8 +154,8 @@ impl Breaker {
         match &mut self.state {
             State::Closed if self.policy.enabled => {
                 let (settled, failures) = self.window.add(now, failed);
-                let share = self.policy.share * settled as f64;
-                if failed && failures >= u64::from(self.policy.at_least) && failures as f64 >= share {
+                let BreakerPolicy { at_least, share, .. } = self.policy;
+                if failed && failures >= u64::from(at_least) && failures as f64 >= share * settled as f64 {
                     self.open(now);
                 }
             }
@@ -279,8 +279,9 @@ struct Window {
     /// (settled, failed); the bucket of `number` is at `number % BUCKETS`.
     buckets: [(u32, u32); BUCKETS],
     bucket_ms: u64,
-    /// The newest bucket.
+    /// The newest bucket, and when it ends.
     number: u64,
+    ends: u64,
     settled: u64,
     failed: u64,
 }
@@ -288,7 +289,7 @@ struct Window {
 impl Window {
     fn new(window_ms: u64) -> Self {
         let bucket_ms = window_ms.div_ceil(BUCKETS as u64).max(1);
-        Self { buckets: [(0, 0); BUCKETS], bucket_ms, number: 0, settled: 0, failed: 0 }
+        Self { buckets: [(0, 0); BUCKETS], bucket_ms, number: 0, ends: 0, settled: 0, failed: 0 }
     }
 
     fn clear(&mut self) {
@@ -298,9 +299,9 @@ impl Window {
     /// Adds one; how many were settled and how many failed in the window.
     #[inline]
     fn add(&mut self, now: Millis, failed: bool) -> (u64, u64) {
-        let number = now.0 / self.bucket_ms;
-        if number > self.number {
-            self.roll(number);
+        // No division but where a bucket begins: this is done for every message.
+        if now.0 >= self.ends {
+            self.roll(now.0 / self.bucket_ms);
         }
         if let Some(bucket) = self.buckets.get_mut((self.number % BUCKETS as u64) as usize) {
             bucket.0 = bucket.0.saturating_add(1);
@@ -313,7 +314,7 @@ impl Window {
 
     /// Forgets what is older than the window; at most `BUCKETS` steps.
     fn roll(&mut self, number: u64) {
-        for gone in 1..=(number - self.number).min(BUCKETS as u64) {
+        for gone in 1..=number.saturating_sub(self.number).min(BUCKETS as u64) {
             let Some(bucket) = self.buckets.get_mut(((self.number + gone) % BUCKETS as u64) as usize) else {
                 continue;
             };
@@ -322,6 +323,7 @@ impl Window {
             self.failed = self.failed.saturating_sub(u64::from(failed));
         }
         self.number = number;
+        self.ends = number.saturating_add(1).saturating_mul(self.bucket_ms);
     }
 }
 
