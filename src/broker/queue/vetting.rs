@@ -4,6 +4,11 @@
 //! innocents are not punished." A consumer that holds nothing takes a suspect when it comes up. One that holds
 //! something takes nothing more until it has settled that, if the suspect is its to wait for; the others go on.
 //!
+//! What this bounds: the first guess is the oldest unsettled message, so of those that were ahead of the killer and
+//! unsettled when the consumer died each may be guessed once. Alone, it is settled before anything can kill its
+//! consumer, so no innocent is counted twice for one killer on its link (a consumer with several links that dies
+//! as a whole has a suspect on each). One that settles as it goes leaves none ahead: nobody innocent is counted.
+//!
 //! Invariant: at most one consumer waits for a suspect, and not for ever: one that does not settle what it has
 //! within `WAIT_MS` goes on as usual, and for as long again leaves it to others. Does not decide who is a
 //! suspect (`Entry::suspect`) nor hand it out (`dispatch`).
