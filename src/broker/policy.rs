@@ -35,6 +35,10 @@ pub struct QueuePolicy {
     pub rules: Vec<Rule>,
     /// Delays that rules may name.
     pub delays: BTreeMap<String, RetryDelay>,
+    /// When delivery pauses since too much of it fails. Not in the journal: the configuration rules anyway
+    /// (`server::recover` takes every policy from it), and the stored form stays what it is.
+    #[serde(skip)]
+    pub breaker: BreakerPolicy,
 }
 
 impl Default for QueuePolicy {
@@ -52,6 +56,7 @@ impl Default for QueuePolicy {
             crash_suspects: 1,
             rules: Vec::new(),
             delays: BTreeMap::new(),
+            breaker: BreakerPolicy::default(),
         }
     }
 }
@@ -155,6 +160,36 @@ pub enum Action {
     DeadLetter,
     /// Back to its place at once, as if released; `max_attempts` is not looked at.
     Release,
+}
+
+/// The budget of failures, and what happens when it is used up.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BreakerPolicy {
+    /// Whether there is a breaker at all.
+    pub enabled: bool,
+    /// Share of the settlements that must have failed, above 0 to 1.
+    pub share: f64,
+    /// Fewest failures.
+    pub at_least: u32,
+    /// The time they are counted over.
+    pub window_ms: u64,
+    /// How long delivery pauses the first time; from then on twice as long each time the probes fail.
+    pub pause_ms: u64,
+    /// Longest pause.
+    pub max_pause_ms: u64,
+}
+
+impl Default for BreakerPolicy {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            share: 0.5,
+            at_least: 20,
+            window_ms: 10_000,
+            pause_ms: 1000,
+            max_pause_ms: 30_000,
+        }
+    }
 }
 
 /// What a full queue does with a new message.

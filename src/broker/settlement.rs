@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::{
     Annotations, Cause, ConsumerId, DeathReason, DetachCause, Failure, FailureOutcome, Modified, Outcome,
     Seq, Settlement,
+    breaker::weigh,
     ledger::{Ledger, Notice},
     node::Node,
     policy::Action,
@@ -126,11 +127,15 @@ impl Node {
                 }
                 continue;
             }
+            let given_back = held.map(|e| e.acquired_count);
             let outcome = match outcome {
                 Some(outcome) => outcome,
                 // "settled=true without a state …: the source's default-outcome where one was set, else released"
                 None => queue.consumer(slot).map_or(Outcome::Released, |c| c.default_outcome.clone()),
             };
+            if let Some(failed) = given_back.and_then(|n| weigh(&outcome, n)) {
+                queue.breaker.settled(now, seq.0, failed);
+            }
             let confirmed = confirm.then(|| outcome.clone());
             let fate = self.resolve(now, dead, slot, seq.0, outcome);
             if let Some(outcome) = confirmed {
@@ -190,6 +195,9 @@ impl Node {
                 // "The oldest crash-suspects per link get delivery-count + 1, the rest only acquired-count + 1"
                 DetachCause::Lost => {
                     let failed = (i < suspects).then_some(FailureOutcome::Lost);
+                    if failed.is_some() {
+                        self.queue_mut(dead).breaker.settled(now, seq, true);
+                    }
                     self.give_back(now, dead, slot, seq, Verdict { failed, ..Verdict::RELEASED });
                 }
             }

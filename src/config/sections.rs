@@ -18,7 +18,7 @@ use super::{
 use crate::{
     broker::{
         QueuePolicy,
-        policy::{ExpiredTo, RetryDelay, WhenFull},
+        policy::{BreakerPolicy, ExpiredTo, RetryDelay, WhenFull},
     },
     limits,
 };
@@ -219,6 +219,17 @@ fn read_policy<'i>(section: &mut Section<'_, 'i>, policy: &mut QueuePolicy, read
     section.duration("stranded-after", ANY, &mut policy.stranded_after_ms, reading);
     section.integer("crash-suspects", 0..=u64::from(u32::MAX), &mut policy.crash_suspects, reading);
     rules::read(section, policy, reading);
+    read_breaker(section.table("breaker", reading), &mut policy.breaker, reading);
+}
+
+fn read_breaker<'i>(mut section: Section<'_, 'i>, breaker: &mut BreakerPolicy, reading: &mut Reading<'i>) {
+    section.boolean("enabled", &mut breaker.enabled, reading);
+    section.decimal("share", 0.01..=1.0, &mut breaker.share, reading);
+    section.integer("at-least", 1..=u64::from(u32::MAX), &mut breaker.at_least, reading);
+    section.duration("window", 1..=HOUR_MS, &mut breaker.window_ms, reading);
+    section.duration("pause", 1..=HOUR_MS, &mut breaker.pause_ms, reading);
+    section.duration("max-pause", 1..=HOUR_MS, &mut breaker.max_pause_ms, reading);
+    section.finish(reading);
 }
 
 pub(super) fn read_retry_delay<'i>(

@@ -8,7 +8,7 @@ use super::{
     Config, LogFormat, Pattern, check_listen, duration_text, parse_duration_ms, parse_size, sections,
     size_text,
 };
-use crate::broker::policy::{ExpiredTo, QueuePolicy, RetryDelay, WhenFull};
+use crate::broker::policy::{BreakerPolicy, ExpiredTo, QueuePolicy, RetryDelay, WhenFull};
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 
@@ -98,6 +98,7 @@ fn every_setting_is_read() {
         expired = "discard"
         stranded-after = "0s"
         crash-suspects = 0
+        breaker = { enabled = false, share = 1, at-least = 7, window = "1m", pause = "2s", max-pause = "3s" }
     "#;
     let config = Config::parse(text).unwrap();
     assert_eq!(config.listen, ["0.0.0.0:5673"]);
@@ -118,6 +119,14 @@ fn every_setting_is_read() {
     assert_eq!(config.auth.mechanisms(), ["PLAIN"]);
     let retry_delay =
         RetryDelay { first_ms: 1000, initial_ms: 2000, multiplier: 3.0, max_ms: 60_000, jitter: 0.0 };
+    let breaker = BreakerPolicy {
+        enabled: false,
+        share: 1.0,
+        at_least: 7,
+        window_ms: 60_000,
+        pause_ms: 2000,
+        max_pause_ms: 3000,
+    };
     let expected = QueuePolicy {
         max_attempts: 3,
         retry_delay,
@@ -131,6 +140,7 @@ fn every_setting_is_read() {
         crash_suspects: 0,
         rules: Vec::new(),
         delays: BTreeMap::new(),
+        breaker,
     };
     assert_eq!(config.queue_defaults, expected);
 }

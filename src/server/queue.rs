@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::{clock::Clock, connection::ToConnection, registry::Registry};
 use crate::{
-    broker::{Command, ConnectionId, Effect, Node, QueueId},
+    broker::{BreakerState, Command, ConnectionId, Effect, Node, QueueId},
     store::{Store, StoreError},
 };
 
@@ -230,6 +230,10 @@ impl QueueTask {
                     self.outside(node, effect);
                     continue;
                 }
+                Effect::Breaker { state } => {
+                    self.tell_breaker(*state);
+                    continue;
+                }
                 Effect::Expire => {
                     expire = true;
                     continue;
@@ -255,6 +259,18 @@ impl QueueTask {
         {
             // A connection that ended meanwhile sends Unsubscribe for all of its links.
             let _ = sender.send(ToConnection::Effects(effects));
+        }
+    }
+
+    fn tell_breaker(&self, state: BreakerState) {
+        let name = &self.node.definition().name;
+        match state {
+            BreakerState::Closed => info!("queue {name:?}: breaker closed, delivery goes on as usual"),
+            BreakerState::Open { until } => {
+                let ms = until.since_ms(self.clock.now());
+                warn!("queue {name:?}: breaker open: too much fails, nothing is delivered for {ms} ms");
+            }
+            BreakerState::HalfOpen { .. } => info!("queue {name:?}: breaker half-open, probing"),
         }
     }
 

@@ -15,7 +15,7 @@ use verdict::{
     time::Millis,
 };
 
-use crate::{credit::Credits, disk::Disk, note, rng::Rng};
+use crate::{alone::Alone, credit::Credits, disk::Disk, note, rng::Rng};
 
 struct Tenant {
     node: Node,
@@ -24,6 +24,7 @@ struct Tenant {
     results: VecDeque<Command>,
     /// It has not had its first turn.
     fresh: bool,
+    alone: Alone,
 }
 
 /// All nodes and the disk below them.
@@ -107,7 +108,10 @@ impl House {
         mailbox.extend(self.memory_bytes.map(|bytes| Command::MemoryBudget { bytes }));
         mailbox.extend(self.told_full.then_some(Command::StorageFull(true)));
         self.names.insert(definition.name, id);
-        self.nodes.insert(id, Tenant { node, mailbox, results: VecDeque::new(), fresh: true });
+        self.nodes.insert(
+            id,
+            Tenant { node, mailbox, results: VecDeque::new(), fresh: true, alone: Alone::default() },
+        );
     }
 
     fn create(&mut self, name: String, lifetime: Lifetime) -> QueueId {
@@ -147,10 +151,20 @@ impl House {
             let Some(command) = first.pop_front().or_else(|| second.pop_front()) else { break };
             note!(now, "{id:?} <- {}", crate::words::command(&command));
             self.credits.told(&command);
+            tenant.alone.told(&command);
             tenant.node.apply(now, command, &mut effects);
         }
+        let breaker = tenant.node.breaker();
         tenant.node.flush(now, &mut effects);
-        effects.iter().for_each(|effect| self.credits.did(effect));
+        for effect in &effects {
+            self.credits.did(effect);
+            if let Effect::Deliver { consumer, .. } = effect {
+                let wish = self.subscriptions.get(consumer);
+                let takes = wish.is_some_and(|wish| !wish.browse && !wish.presettled);
+                let main = wish.is_some_and(|wish| !wish.dead_letter);
+                tenant.alone.did(effect, takes, main.then_some(breaker), now);
+            }
+        }
         while let Some(batch) = tenant.node.take_batch() {
             note!(
                 now,
@@ -189,6 +203,7 @@ impl House {
                 self.send(queue.main(), Command::MovedOut { seq, taken });
             }
             Effect::Evacuated { segment } => self.evacuated(node, segment, now),
+            Effect::Breaker { .. } => {}
             Effect::Expire => self.delete(node),
             _ => unreachable!("for a link"),
         }
@@ -357,6 +372,7 @@ fn is_outside(effect: &Effect) -> bool {
             | Effect::MoveOut { .. }
             | Effect::MovedIn { .. }
             | Effect::Evacuated { .. }
+            | Effect::Breaker { .. }
             | Effect::Expire
     )
 }

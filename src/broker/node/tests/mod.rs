@@ -10,3 +10,5 @@ mod outcomes;
 mod paging;
 mod policy;
 mod rig;
+mod storm;
+mod suspects;

@@ -7,9 +7,9 @@ use std::{
 
 use crate::{
     broker::{
-        Batch, Command, Committed, ConsumerId, Delivery, DetachCause, Effect, EntryState, Lifetime, Location,
-        Message, Modified, MoveIn, Node, Outcome, ProducerId, Publish, QueueDefinition, QueueId, QueuePolicy,
-        Record, Refusal, Restored, Seq, Settlement, Subscribe,
+        Batch, BreakerState, Command, Committed, ConsumerId, Delivery, DetachCause, Effect, EntryState,
+        Lifetime, Location, Message, Modified, MoveIn, Node, Outcome, ProducerId, Publish, QueueDefinition,
+        QueueId, QueuePolicy, Record, Refusal, Restored, Seq, Settlement, Subscribe,
     },
     time::Millis,
 };
@@ -159,6 +159,7 @@ pub struct Rig {
     pub moved_in: Vec<((QueueId, Seq), bool)>,
     pub evacuated: Vec<u32>,
     pub expired: usize,
+    pub breaker: Vec<BreakerState>,
     /// Number of effects, to see that answers are grouped.
     pub published_effects: usize,
     token: u64,
@@ -195,6 +196,7 @@ impl Rig {
             moved_in: Vec::new(),
             evacuated: Vec::new(),
             expired: 0,
+            breaker: Vec::new(),
             published_effects: 0,
             token: 0,
         }
@@ -284,6 +286,7 @@ impl Rig {
             Effect::Evacuated { segment } => self.evacuated.push(segment),
             Effect::MoveOut { queue, message } => self.moves_out.push((queue, *message)),
             Effect::MovedIn { from, taken } => self.moved_in.push((from, taken)),
+            Effect::Breaker { state } => self.breaker.push(state),
             Effect::Expire => self.expired += 1,
         }
     }
