@@ -22,6 +22,8 @@ pub type Opened = (Arc<JournalStore>, Vec<Node>, mpsc::UnboundedReceiver<StoreEv
 /// # Errors
 /// When the directory cannot be used; says why and what to do.
 pub async fn open(config: &Arc<Config>, clock: Clock) -> anyhow::Result<Opened> {
+    // Recovery may take its time: say what it is that runs before it.
+    info!("verdict {} starts on {}", env!("CARGO_PKG_VERSION"), config.data.display());
     let (notify, events) = mpsc::unbounded_channel();
     let config = config.clone();
     let recovered = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
@@ -89,12 +91,6 @@ fn log(recovery: &Recovery, data: &std::path::Path) {
             format!("was not stopped cleanly: {} bytes of journal replayed", recovery.replayed_bytes)
         }
     );
-    if recovery.cut_bytes > 0 {
-        warn!(
-            "{} bytes of a write that a crash cut short were dropped; nothing in them was confirmed",
-            recovery.cut_bytes
-        );
-    }
     if recovery.rebuilt {
         warn!("the index was missing or damaged and has been rebuilt from the journal");
     }
