@@ -1,3 +1,5 @@
+//! What the log says of a connection, word for word.
+
 use super::*;
 use crate::container::Ended;
 
