@@ -22,6 +22,7 @@ mod publish;
 mod queue;
 #[allow(missing_docs)] // the variants' texts name their fields
 mod record;
+pub mod rules;
 mod settlement;
 
 pub use command::{Command, DetachCause, Modified, MoveIn, Outcome, Publish, Settlement, Subscribe};

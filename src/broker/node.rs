@@ -253,7 +253,8 @@ impl Node {
         }
     }
 
-    /// The records since the last call, if any.
+    /// The records since the last call, until there are none: new messages, which the store may refuse,
+    /// in a batch of their own before all else.
     pub fn take_batch(&mut self) -> Option<Batch> {
         self.ledger.take_batch()
     }

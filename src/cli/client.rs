@@ -27,7 +27,7 @@ const STEP: Duration = Duration::from_secs(10);
 /// Where the broker is.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct BrokerArgs {
-    /// The broker: amqp://[USER:PASSWORD@]HOST[:PORT]
+    /// The broker: `amqp://[USER:PASSWORD@]HOST[:PORT]`
     #[arg(long, value_name = "URL", default_value = "amqp://127.0.0.1:5672")]
     pub url: Url,
 }

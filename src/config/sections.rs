@@ -13,6 +13,7 @@ use toml::{
 use super::{
     Auth, Config, ConfigError, Limits, Log, LogFormat, Pattern, QueueEntry, StoreSettings, check_listen,
     read::{Reading, Section},
+    rules,
 };
 use crate::{
     broker::{
@@ -231,9 +232,14 @@ fn read_policy<'i>(section: &mut Section<'_, 'i>, policy: &mut QueuePolicy, read
     });
     section.duration("stranded-after", ANY, &mut policy.stranded_after_ms, reading);
     section.integer("crash-suspects", 0..=u64::from(u32::MAX), &mut policy.crash_suspects, reading);
+    rules::read(section, policy, reading);
 }
 
-fn read_retry_delay<'i>(mut section: Section<'_, 'i>, delay: &mut RetryDelay, reading: &mut Reading<'i>) {
+pub(super) fn read_retry_delay<'i>(
+    mut section: Section<'_, 'i>,
+    delay: &mut RetryDelay,
+    reading: &mut Reading<'i>,
+) {
     section.duration("first", ANY, &mut delay.first_ms, reading);
     section.duration("initial", ANY, &mut delay.initial_ms, reading);
     section.decimal("multiplier", 1.0..=1000.0, &mut delay.multiplier, reading);

@@ -1,5 +1,9 @@
 //! Tests of the configuration: the example file, every key, every kind of wrong value.
 
+mod rules;
+
+use std::collections::BTreeMap;
+
 use super::{
     Config, LogFormat, Pattern, check_listen, duration_text, parse_duration_ms, parse_size, sections,
     size_text,
@@ -125,6 +129,8 @@ fn every_setting_is_read() {
         expired: ExpiredTo::Discard,
         stranded_after_ms: 0,
         crash_suspects: 0,
+        rules: Vec::new(),
+        delays: BTreeMap::new(),
     };
     assert_eq!(config.queue_defaults, expected);
 }

@@ -191,7 +191,7 @@ impl QueueTask {
     /// Dispatches, persists and answers.
     fn finish_turn(&mut self) {
         self.node.flush(self.clock.now(), &mut self.effects);
-        if let Some(batch) = self.node.take_batch() {
+        while let Some(batch) = self.node.take_batch() {
             self.in_flight += 1;
             let ticket = batch.ticket;
             let results = self.store_sender.clone();

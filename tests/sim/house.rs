@@ -36,6 +36,8 @@ pub struct House {
     auth: Authenticator,
     /// The store.
     pub disk: Disk,
+    /// The nodes were told that the disk is full: the store says so when it first refuses something.
+    told_full: bool,
     loads: Vec<(Millis, QueueId, Command)>,
     /// Segment to be emptied, and who has not answered.
     evacuating: Option<(u32, BTreeSet<QueueId>)>,
@@ -68,6 +70,7 @@ impl House {
             memory_bytes,
             auth: Authenticator::new(true, BTreeMap::new()),
             disk: Disk::default(),
+            told_full: false,
             loads: Vec::new(),
             evacuating: None,
             evacuations: 0,
@@ -102,7 +105,7 @@ impl House {
         let id = definition.id;
         let mut mailbox = VecDeque::new();
         mailbox.extend(self.memory_bytes.map(|bytes| Command::MemoryBudget { bytes }));
-        mailbox.extend(self.disk.full.then_some(Command::StorageFull(true)));
+        mailbox.extend(self.told_full.then_some(Command::StorageFull(true)));
         self.names.insert(definition.name, id);
         self.nodes.insert(id, Tenant { node, mailbox, results: VecDeque::new(), fresh: true });
     }
@@ -148,7 +151,7 @@ impl House {
         }
         tenant.node.flush(now, &mut effects);
         effects.iter().for_each(|effect| self.credits.did(effect));
-        if let Some(batch) = tenant.node.take_batch() {
+        while let Some(batch) = tenant.node.take_batch() {
             note!(
                 now,
                 "{id:?} -> {:?} {:?}",
@@ -209,6 +212,9 @@ impl House {
     pub fn step_disk(&mut self, now: Millis, slow_ms: u64, rng: &mut Rng) -> bool {
         let Some(reports) = self.disk.step(now, slow_ms, rng) else { return false };
         for (node, command) in reports {
+            if matches!(command, Command::CommitFailed { .. }) {
+                self.tell_full(true);
+            }
             self.result(node, command);
         }
         true
@@ -216,8 +222,15 @@ impl House {
 
     /// The disk becomes full, or no longer.
     pub fn set_full(&mut self, full: bool) {
-        if self.disk.full != full {
-            self.disk.full = full;
+        self.disk.full = full;
+        if !full {
+            self.tell_full(false);
+        }
+    }
+
+    fn tell_full(&mut self, full: bool) {
+        if self.told_full != full {
+            self.told_full = full;
             for id in self.ids() {
                 self.send(id, Command::StorageFull(full));
             }
@@ -284,6 +297,7 @@ impl House {
         self.nodes.clear();
         self.names.clear();
         self.loads.clear();
+        self.told_full = false;
         self.evacuating = None;
         for definition in self.disk.definitions() {
             let id = definition.id;

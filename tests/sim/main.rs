@@ -59,7 +59,7 @@ use trace::Mode;
 use world::World;
 
 /// Seeds run by default.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 1400;
 
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };

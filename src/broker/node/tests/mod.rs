@@ -8,4 +8,5 @@ mod limits;
 mod model;
 mod outcomes;
 mod paging;
+mod policy;
 mod rig;

@@ -54,6 +54,8 @@ impl Journal {
     }
 
     pub fn commit(&mut self, batch: Batch) -> Committed {
+        let puts = batch.records.iter().filter(|record| matches!(record, Record::Put { .. })).count();
+        assert!(puts == 0 || puts == batch.records.len(), "new messages come alone: {batch:?}");
         let mut locations = Vec::new();
         for record in batch.records {
             match record {
@@ -93,17 +95,17 @@ impl Journal {
                     }
                 }
                 Record::Keep { queue, seq, location, state } => {
-                    let kept = self.messages.get(&(queue, seq)).cloned();
-                    locations.push(kept.map(|mut stored| {
-                        assert_eq!(stored.location, location, "keep of a stale location");
-                        let location = self.place(&stored.message);
-                        stored.location = location;
-                        if let Some(state) = state {
-                            stored.set_state(state);
-                        }
-                        self.messages.insert((queue, seq), stored);
-                        location
-                    }));
+                    let Some(mut stored) = self.messages.get(&(queue, seq)).cloned() else {
+                        panic!("keep of something unknown: {queue:?} {seq:?}")
+                    };
+                    assert_eq!(stored.location, location, "keep of a stale location");
+                    let location = self.place(&stored.message);
+                    stored.location = location;
+                    if let Some(state) = state {
+                        stored.set_state(state);
+                    }
+                    self.messages.insert((queue, seq), stored);
+                    locations.push(Some(location));
                 }
                 Record::Define(_) | Record::Delete(_) => {}
             }
@@ -236,7 +238,7 @@ impl Rig {
         loop {
             self.node.flush(self.now, &mut effects);
             effects.drain(..).for_each(|e| self.note(e));
-            self.batches.extend(self.node.take_batch());
+            self.batches.extend(std::iter::from_fn(|| self.node.take_batch()));
             if self.auto_commit && !self.batches.is_empty() {
                 if let Some(batch) = self.batches.pop_front() {
                     let committed = self.journal.commit(batch);
