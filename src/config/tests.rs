@@ -308,6 +308,36 @@ fn dead_letters_in_a_circle_are_refused() {
 }
 
 #[test]
+fn dead_letter_queue_that_cannot_exist_is_refused() {
+    let text = "create = []\n[[queue]]\nname = \"a\"\ndead-letter-queue = \"b\"";
+    let got = errors(text);
+    assert_eq!(
+        got,
+        [(2, "queue.dead-letter-queue of \"a\": no queue \"b\", and none may be created".to_owned())]
+    );
+    Config::parse(&format!("{text}\n[[queue]]\nname = \"b\"")).unwrap();
+    Config::parse(&text.replace("[]", "[\"b*\"]")).unwrap();
+}
+
+#[test]
+fn names_of_the_brokers_own_are_refused() {
+    for text in
+        ["name = \"a/$deadletter\"", "name = \"$x\"", "name = \"a\"\ndead-letter-queue = \"a/$deadletter\""]
+    {
+        let got = errors(&format!("[[queue]]\n{text}"));
+        assert!(got[0].1.contains("begun with `$`"), "{got:?}");
+    }
+}
+
+#[test]
+fn value_without_quotes_is_told() {
+    for (text, told) in [("listen = 127.0.0.1:5672", true), ("memory = 64MiB", true), ("a = \"x", false)] {
+        let error = Config::parse(text).unwrap_err();
+        assert_eq!(error.list()[0].hint.is_some(), told, "{text}: {error}");
+    }
+}
+
+#[test]
 fn queue_named_twice_is_refused() {
     let got = errors("[[queue]]\nname = \"a\"\n[[queue]]\nname = \"a\"");
     assert_eq!(got, [(3, "queue.name = \"a\": expected each name once".to_owned())]);

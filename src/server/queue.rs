@@ -288,7 +288,10 @@ impl QueueTask {
                 // At most as many at a time as the node lets out; each waits by itself for the other's mailbox.
                 tokio::spawn(async move {
                     if !registry.send_by_name(&queue, Command::MoveIn(message)).await {
-                        warn!("dead-letter queue {queue:?} does not exist and may not be created");
+                        warn!(
+                            "dead-letter queue {queue:?} does not exist and may not be created: \
+                             dead letters stay in their own queue's `$deadletter`"
+                        );
                         let _ = results.send(FromStore::Done(Command::MovedOut { seq, taken: false }));
                     }
                 });
@@ -305,13 +308,14 @@ impl QueueTask {
 
     fn load(&self, dead_letter: bool, bodies: Vec<(crate::broker::Seq, crate::broker::Location)>) {
         let (store, results) = (self.store.clone(), self.store_sender.clone());
+        let name = self.node.definition().name.clone();
         tokio::task::spawn_blocking(move || {
             let locations: Vec<_> = bodies.iter().map(|(_, location)| *location).collect();
             let read = store.read(&locations);
-            let bodies = bodies.into_iter().zip(read).map(|((seq, location), message)| match message {
+            let bodies = bodies.into_iter().zip(read).map(|((seq, _), message)| match message {
                 Ok(message) => (seq, Some(message)),
                 Err(why) => {
-                    error!("message {} could not be read back from {location:?}: {why}", seq.0);
+                    error!("queue {name:?}: message {} cannot be read and waits: {why}", seq.0);
                     (seq, None)
                 }
             });
