@@ -1,0 +1,180 @@
+//! Links through a container, a client's engine on the other end and a house that only takes notes.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use fe2o3_amqp_types::{
+    definitions::{Handle, ReceiverSettleMode, Role, SenderSettleMode},
+    messaging::{Source, Target, TargetArchetype},
+    performatives::Attach,
+};
+
+use crate::{
+    amqp::{
+        self, ClientSasl, Connection, Event, LinkId, Outgoing, SessionId,
+        codec::{section, write},
+    },
+    auth::Verdict,
+    broker::{Command, ConnectionId, Effect, Lifetime, ProducerId, Publish, QueueId},
+    container::{Container, Host, NoPlace, Place, Wish},
+    limits,
+    time::Millis,
+};
+
+const NOW: Millis = Millis(0);
+
+/// Every address leads to a node; what is sent there is noted.
+#[derive(Default)]
+struct House {
+    nodes: BTreeMap<String, QueueId>,
+    sent: Vec<(QueueId, Command)>,
+}
+
+impl Host for House {
+    fn authenticate(&mut self, _: &str, _: &[u8]) -> Verdict {
+        Verdict::Allowed("anonymous".into())
+    }
+
+    fn resolve(&mut self, address: &str, _: Wish) -> Result<Place, NoPlace> {
+        let next = QueueId(2 + 2 * u32::try_from(self.nodes.len()).unwrap());
+        let node = *self.nodes.entry(address.to_owned()).or_insert(next);
+        Ok(Place { node, dead_letter: false })
+    }
+
+    fn create_dynamic(&mut self, _: Lifetime) -> Result<(String, QueueId), NoPlace> {
+        Err(NoPlace::Limit("no".into()))
+    }
+
+    fn delete(&mut self, _: QueueId) {}
+
+    fn send(&mut self, node: QueueId, command: Command) {
+        self.sent.push((node, command));
+    }
+}
+
+struct Rig {
+    container: Container,
+    client: Connection,
+    session: SessionId,
+    house: House,
+}
+
+impl Rig {
+    fn new(container_id: &str) -> Self {
+        let config = |id: &str| amqp::Config { container_id: id.to_owned(), ..amqp::Config::default() };
+        let mut client = Connection::client(config(container_id), ClientSasl::Bare, NOW);
+        let session = client.begin();
+        let container = Container::new(Connection::server(config("broker"), NOW), ConnectionId(1));
+        let mut rig = Self { container, client, session, house: House::default() };
+        rig.exchange();
+        rig
+    }
+
+    /// Carries bytes both ways until there are none; what the client saw.
+    fn exchange(&mut self) -> Vec<Event> {
+        loop {
+            let up = self.client.output().to_vec();
+            assert_eq!(self.container.handle_input(&up, NOW), up.len());
+            self.client.consume_output(up.len(), NOW);
+            self.container.process(NOW, &mut self.house);
+            let down = self.container.output().to_vec();
+            assert_eq!(self.client.handle_input(&down, NOW), down.len());
+            self.container.consume_output(down.len(), NOW);
+            if up.is_empty() && down.is_empty() {
+                break;
+            }
+        }
+        std::iter::from_fn(|| self.client.poll_event()).collect()
+    }
+
+    fn attach(&mut self, role: Role, name: &str, address: Option<&str>) -> LinkId {
+        let address = address.map(str::to_owned);
+        let (mut source, mut target) = (Source::default(), Target::default());
+        match role {
+            Role::Sender => target.address = address,
+            Role::Receiver => source.address = address,
+        }
+        let attach = Attach {
+            name: name.to_owned(),
+            handle: Handle(0),
+            role,
+            snd_settle_mode: SenderSettleMode::Mixed,
+            rcv_settle_mode: ReceiverSettleMode::First,
+            source: Some(Box::new(source)),
+            target: Some(Box::new(TargetArchetype::Target(target))),
+            unsettled: None,
+            incomplete_unsettled: false,
+            initial_delivery_count: None,
+            max_message_size: None,
+            offered_capabilities: None,
+            desired_capabilities: None,
+            properties: None,
+        };
+        let link = self.client.attach(self.session, attach);
+        self.exchange();
+        link
+    }
+
+    fn send(&mut self, link: LinkId, token: u64, settled: bool, message: Vec<u8>) {
+        let body: Arc<[u8]> = message.into();
+        self.client
+            .send(link, Outgoing { token, format: 0, settled, prefix: Vec::new(), body, body_from: 0 });
+    }
+
+    /// Messages the house was sent since last asked, and by whom.
+    fn published(&mut self) -> Vec<(QueueId, ProducerId, Publish)> {
+        let mut all = Vec::new();
+        for (node, command) in self.house.sent.drain(..) {
+            if let Command::Publish { producer, messages } = command {
+                all.extend(messages.into_iter().map(|message| (node, producer, message)));
+            }
+        }
+        all
+    }
+
+    fn answer(&mut self, producer: ProducerId, answers: Vec<(u64, Option<crate::broker::Refusal>)>) {
+        self.container.handle_effects(vec![Effect::Published { producer, answers }], &mut self.house);
+    }
+}
+
+/// A message of `bytes` bytes of data, with a `to`.
+fn message(to: Option<&str>, bytes: usize) -> Vec<u8> {
+    let mut message = Vec::new();
+    if let Some(to) = to {
+        // properties: message-id, user-id, to
+        message.extend_from_slice(&[
+            0x00,
+            0x53,
+            0x73,
+            0xc0,
+            u8::try_from(to.len() + 5).unwrap(),
+            3,
+            0x40,
+            0x40,
+        ]);
+        write::string(&mut message, to);
+    }
+    message.extend_from_slice(&[0x00, 0x53, 0x75]);
+    write::binary(&mut message, &vec![b'x'; bytes]);
+    section::walk(&message).expect("valid sections");
+    message
+}
+
+#[test]
+fn names_in_failure_records_are_bounded_and_endpoints_stay_distinct() {
+    let mut rig = Rig::new(&"c".repeat(1000));
+    for end in ["1", "2"] {
+        rig.attach(Role::Receiver, &("n".repeat(1000) + end), Some("q"));
+    }
+    let wishes: Vec<_> = rig.house.sent.drain(..).map(|(_, command)| command).collect();
+    let wishes: Vec<_> = wishes
+        .iter()
+        .filter_map(|command| match command {
+            Command::Subscribe(wish) => Some(&**wish),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(wishes.len(), 2);
+    assert!(wishes.iter().all(|wish| wish.identity.len() < 3 * limits::IDENTITY_BYTES));
+    assert!(wishes.iter().all(|wish| wish.endpoint.len() < 3 * limits::IDENTITY_BYTES));
+    assert_ne!(wishes[0].endpoint, wishes[1].endpoint);
+}
