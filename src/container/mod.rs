@@ -224,9 +224,10 @@ impl Container {
                 let error = error.map(|error| describe(&error));
                 self.notices.push(Notice::Ended(Ended { clean, error, by_peer }));
             }
+            // Both use up credit and bring no message.
+            Event::SenderFlow { link, .. } | Event::Aborted { link } => self.touch(link),
             Event::Begun { .. }
             | Event::Attached { .. }
-            | Event::SenderFlow { .. }
             | Event::SenderSettled { .. }
             | Event::Ended { .. } => {}
         }
@@ -318,6 +319,8 @@ impl Container {
             self.engine.detach(link, true, Some(why));
             self.detached(link, host);
         }
+        self.relayed_to_deleted(node);
+        self.flush_touched(host);
     }
 }
 

@@ -231,6 +231,11 @@ impl Registry {
         }
     }
 
+    /// Whether the node has not been deleted.
+    pub fn has(&self, id: QueueId) -> bool {
+        self.nodes().by_id.contains_key(&id)
+    }
+
     /// Sends something to every queue.
     pub async fn broadcast(&self, make: impl Fn() -> Command) {
         for sender in self.senders() {

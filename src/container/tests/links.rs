@@ -11,7 +11,9 @@ use fe2o3_amqp_types::{
 use crate::{
     amqp::{
         self, ClientSasl, Connection, Event, LinkId, Outgoing, SessionId,
-        codec::{section, write},
+        codec::{
+            DeliveryState, FrameKind, Transfer, encode_transfer, frame_end, frame_start, section, write,
+        },
     },
     auth::Verdict,
     broker::{Command, ConnectionId, Effect, Lifetime, ProducerId, Publish, QueueId},
@@ -177,4 +179,78 @@ fn names_in_failure_records_are_bounded_and_endpoints_stay_distinct() {
     assert!(wishes.iter().all(|wish| wish.identity.len() < 3 * limits::IDENTITY_BYTES));
     assert!(wishes.iter().all(|wish| wish.endpoint.len() < 3 * limits::IDENTITY_BYTES));
     assert_ne!(wishes[0].endpoint, wishes[1].endpoint);
+}
+
+fn states(events: &[Event]) -> Vec<(&[u64], &DeliveryState)> {
+    let mut states = Vec::new();
+    for event in events {
+        if let Event::Disposition { tokens, state: Some(state), .. } = event {
+            states.push((&tokens[..], state));
+        }
+    }
+    states
+}
+
+#[test]
+fn what_a_relay_link_sent_to_a_node_that_is_deleted_is_refused_and_gives_its_credit_back() {
+    let mut rig = Rig::new("c");
+    let link = rig.attach(Role::Sender, "relay", None);
+    rig.send(link, 7, false, message(Some("gone"), 10));
+    rig.send(link, 8, false, message(Some("stays"), 10));
+    rig.exchange();
+    let published = rig.published();
+    let (gone, producer, _) = published[0];
+    rig.container.node_deleted(gone, &mut rig.house);
+    let events = rig.exchange();
+    let [([7], DeliveryState::Rejected(Some(error)))] = states(&events)[..] else { panic!("{events:?}") };
+    assert_eq!(crate::amqp::codec::condition_name(&error.condition), "amqp:resource-deleted");
+    // An answer that was under way is too late; the other node's is not.
+    rig.answer(producer, vec![(published[1].2.token, None)]);
+    let events = rig.exchange();
+    assert!(matches!(states(&events)[..], [([8], DeliveryState::Accepted)]), "{events:?}");
+    assert_eq!(rig.container.inflight_bytes, 0);
+}
+
+#[test]
+fn messages_sent_settled_count_until_they_are_safe_and_their_answers_stay_here() {
+    let mut rig = Rig::new("c");
+    let link = rig.attach(Role::Sender, "w", Some("q"));
+    let mut sent = Vec::new();
+    for token in 0..3 {
+        rig.send(link, token, true, message(None, 1_000_000));
+        rig.exchange();
+        sent.append(&mut rig.published());
+    }
+    assert!(!rig.container.wants_input(), "3 MB wait for the disk");
+    for (_, producer, publish) in sent {
+        assert!(publish.answer);
+        rig.answer(producer, vec![(publish.token, None)]);
+    }
+    assert!(rig.container.wants_input());
+    assert!(states(&rig.exchange()).is_empty());
+}
+
+#[test]
+fn credit_that_aborted_deliveries_used_up_is_given_again() {
+    let mut rig = Rig::new("c");
+    let link = rig.attach(Role::Sender, "w", Some("q"));
+    let window = limits::PUBLISHER_CREDIT;
+    assert_eq!(rig.container.engine.credit_left(LinkId(0)), window);
+    for id in 0..window {
+        let tag = id.to_be_bytes();
+        let aborted = Transfer {
+            delivery_id: Some(id),
+            delivery_tag: Some(&tag),
+            aborted: true,
+            ..Transfer::default()
+        };
+        let mut frame = Vec::new();
+        let start = frame_start(&mut frame, FrameKind::Amqp, 0);
+        encode_transfer(&aborted, &mut frame);
+        frame_end(&mut frame, start);
+        rig.container.handle_input(&frame, NOW);
+        rig.container.process(NOW, &mut rig.house);
+    }
+    assert!(rig.container.engine.credit_left(LinkId(0)) >= window / 2);
+    assert!(rig.published().is_empty() && link == LinkId(0));
 }
