@@ -37,6 +37,8 @@ pub const CONSUMER_ROOM_BYTES: u64 = 512 * 1024;
 pub const OUTPUT_HIGH_WATER: usize = 256 * 1024;
 /// Largest message accepted unless configured otherwise.
 pub const MAX_MESSAGE_SIZE: u64 = 64 * 1024 * 1024;
+/// Largest messages that a connection may have in parts at a time, over all its links.
+pub const PARTIAL_MESSAGES: u64 = 2;
 /// Commands waiting for a queue's task before its senders wait.
 pub const QUEUE_MAILBOX: usize = 256;
 /// Longest address, container-id or link name accepted, in bytes.
