@@ -32,7 +32,7 @@ impl Container {
         refuse: Option<Box<Error>>,
         host: &mut dyn Host,
     ) {
-        let name = attach.name.clone();
+        let name = outcome::cut(attach.name.clone(), limits::IDENTITY_BYTES);
         let done = match (refuse, &attach.role) {
             (Some(error), _) => Err(*error),
             (None, Role::Sender) => self.attach_publisher(link, attach, host),

@@ -137,6 +137,10 @@ impl ConnectionTask {
                 }
                 Woken::Message(message) => self.take_messages(message),
                 Woken::Timer => {
+                    // What came while we were held up must count before the peer is called silent.
+                    if self.container.wants_input() {
+                        self.read()?;
+                    }
                     if !self.on_timer() {
                         return Ok(());
                     }

@@ -17,7 +17,7 @@ use crate::{
     },
     auth::Verdict,
     broker::{Command, ConnectionId, Effect, Lifetime, ProducerId, Publish, QueueId},
-    container::{Container, Host, NoPlace, Place, Wish},
+    container::{Container, Host, NoPlace, Notice, Place, Wish},
     limits,
     time::Millis,
 };
@@ -62,7 +62,11 @@ struct Rig {
 
 impl Rig {
     fn new(container_id: &str) -> Self {
-        let config = |id: &str| amqp::Config { container_id: id.to_owned(), ..amqp::Config::default() };
+        let config = |id: &str| amqp::Config {
+            container_id: id.to_owned(),
+            idle_timeout_ms: Some(1_000),
+            ..amqp::Config::default()
+        };
         let mut client = Connection::client(config(container_id), ClientSasl::Bare, NOW);
         let session = client.begin();
         let container = Container::new(Connection::server(config("broker"), NOW), ConnectionId(1));
@@ -253,4 +257,32 @@ fn credit_that_aborted_deliveries_used_up_is_given_again() {
     }
     assert!(rig.container.engine.credit_left(LinkId(0)) >= window / 2);
     assert!(rig.published().is_empty() && link == LinkId(0));
+}
+
+#[test]
+fn a_publisher_that_is_not_read_from_is_not_silent() {
+    let mut rig = Rig::new("c");
+    let link = rig.attach(Role::Sender, "w", Some("q"));
+    rig.send(link, 0, false, message(None, 3_000_000));
+    rig.exchange();
+    let (_, producer, publish) = rig.published().remove(0);
+    rig.container.handle_timeout(Millis(1_500));
+    rig.container.process(Millis(1_500), &mut rig.house);
+    assert!(!rig.container.take_notices().iter().any(|notice| matches!(notice, Notice::Ended(_))));
+    rig.answer(producer, vec![(publish.token, None)]);
+    rig.container.handle_timeout(Millis(2_500));
+    rig.container.process(Millis(2_500), &mut rig.house);
+    assert!(rig.container.take_notices().iter().any(|notice| matches!(notice, Notice::Ended(_))));
+}
+
+#[test]
+fn what_is_logged_of_a_refused_link_is_bounded() {
+    let mut rig = Rig::new("c");
+    rig.attach(Role::Receiver, &"n".repeat(50_000), Some("q"));
+    let refused = |notice: Notice| match notice {
+        Notice::LinkRefused(name, why) => Some(name.len() + why.len()),
+        _ => None,
+    };
+    let lengths: Vec<_> = rig.container.take_notices().into_iter().filter_map(refused).collect();
+    assert!(matches!(lengths[..], [length] if length < 2_000), "{lengths:?}");
 }
