@@ -1,7 +1,8 @@
 //! Delivery states ↔ settlement outcomes, both ways.
 //!
 //! Invariant: only the four outcomes of part 3.4 reach the core. Keys of `modified` annotations that
-//! the broker keeps for itself are skipped, never an error (settlement: `modified.message-annotations`).
+//! the broker keeps for itself are skipped, never an error (settlement: `modified.message-annotations`). What a
+//! consumer says along with an outcome is kept within `limits`: it is copied to every message it is about.
 
 use fe2o3_amqp_types::{
     definitions::{AmqpError, Error},
@@ -14,6 +15,7 @@ use crate::{
         DeliveryState, condition_name, decode_fields, encode_fields, encode_value, error_condition,
     },
     broker::{Annotations, Cause, Modified, Outcome},
+    limits,
     time::Millis,
 };
 
@@ -107,6 +109,7 @@ fn read_modified(modified: messaging::Modified, now: Millis) -> Modified {
         ..Modified::default()
     };
     let mut error = Cause::default();
+    let mut room = limits::MODIFIED_ANNOTATIONS_BYTES;
     for (key, value) in modified.message_annotations.unwrap_or_default() {
         match key.as_str() {
             "x-opt-delivery-delay" => read.not_before = number(&value).map(|ms| now.plus_ms(ms)),
@@ -123,8 +126,11 @@ fn read_modified(modified: messaging::Modified, now: Millis) -> Modified {
             name if kept_for_the_broker(name) => {}
             name => {
                 let pair = super::encode::pair(name, |out| encode_value(&value, out));
-                read.annotations.merge(Annotations(vec![pair]));
-                read.words.extend(words(&value).map(|text| (name.to_owned(), text)));
+                if let Some(left) = room.checked_sub(pair.0.len() + pair.1.len()) {
+                    room = left;
+                    read.annotations.merge(Annotations(vec![pair]));
+                    read.words.extend(words(&value).map(|text| (name.to_owned(), text)));
+                }
             }
         }
     }
@@ -176,16 +182,25 @@ fn number(value: &Value) -> Option<u64> {
     }
 }
 
+/// A consumer's error, as much of it as is kept.
 fn cause(error: Error) -> Cause {
+    let info = error.info.map(|info| {
+        let mut bytes = Vec::new();
+        encode_fields(&info, &mut bytes);
+        bytes.into_boxed_slice()
+    });
     Cause {
-        condition: condition_name(&error.condition),
-        description: error.description,
-        info: error.info.map(|info| {
-            let mut bytes = Vec::new();
-            encode_fields(&info, &mut bytes);
-            bytes.into()
-        }),
+        condition: cut(condition_name(&error.condition), limits::CAUSE_CONDITION_BYTES),
+        description: error.description.map(|text| cut(text, limits::CAUSE_DESCRIPTION_BYTES)),
+        info: info.filter(|bytes| bytes.len() <= limits::CAUSE_INFO_BYTES),
     }
+}
+
+/// The text, or its beginning where it is longer than `max` bytes; without the room that is not needed.
+pub(super) fn cut(mut text: String, max: usize) -> String {
+    text.truncate(text.floor_char_boundary(max));
+    text.shrink_to_fit();
+    text
 }
 
 /// An outcome as it goes over the wire.

@@ -1,14 +1,20 @@
 //! What the container writes of a message, and how it reads outcomes.
 
+mod links;
+
 use std::sync::Arc;
 
-use fe2o3_amqp_types::{definitions::Fields, messaging};
+use fe2o3_amqp_types::{
+    definitions::{Error, ErrorCondition, Fields},
+    messaging,
+};
 use serde_amqp::{Value, primitives::Symbol};
 
 use super::{encode, outcome};
 use crate::{
     amqp::codec::{DeliveryState, section},
     broker::{Annotations, Cause, Death, DeathReason, Delivery, EntryState, Message, Modified, Outcome, Seq},
+    limits,
     time::Millis,
 };
 
@@ -291,4 +297,42 @@ fn an_outcome_outside_source_outcomes_is_named_with_those_that_are_in_force() {
         why.contains("amqp:rejected:list") && why.contains("amqp:accepted:list, amqp:released:list"),
         "{why}"
     );
+}
+
+#[test]
+fn what_is_kept_of_a_consumers_error_is_bounded() {
+    let mut info = Fields::new();
+    info.insert(Symbol::from("x"), Value::String("i".repeat(limits::CAUSE_INFO_BYTES)));
+    let error = Error::new(
+        ErrorCondition::Custom(Symbol::from("c".repeat(1000))),
+        // Two bytes each: the limit falls between characters.
+        Some("x".to_owned() + &"é".repeat(100_000)),
+        Some(info),
+    );
+    let state = DeliveryState::Rejected(Some(Box::new(error)));
+    let Ok(Some(Outcome::Rejected(Some(cause)))) = outcome::read(Some(state), Millis(0)) else { panic!() };
+    assert_eq!(cause.condition.len(), limits::CAUSE_CONDITION_BYTES);
+    let description = cause.description.unwrap();
+    assert_eq!(description.len(), limits::CAUSE_DESCRIPTION_BYTES - 1);
+    assert!(description.capacity() <= limits::CAUSE_DESCRIPTION_BYTES);
+    assert_eq!(cause.info, None);
+}
+
+#[test]
+fn annotations_of_modified_are_taken_up_to_a_limit() {
+    let mut annotations = Fields::new();
+    for key in 0..100 {
+        annotations.insert(Symbol::from(format!("x-{key}")), Value::String("v".repeat(100)));
+    }
+    annotations.insert(Symbol::from("x-huge"), Value::String("v".repeat(100_000)));
+    let modified = messaging::Modified { message_annotations: Some(annotations), ..outcome_modified() };
+    let state = DeliveryState::Modified(Box::new(modified));
+    let Ok(Some(Outcome::Modified(read))) = outcome::read(Some(state), Millis(0)) else { panic!() };
+    let bytes: usize = read.annotations.0.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let most = limits::MODIFIED_ANNOTATIONS_BYTES;
+    assert!(bytes <= most && bytes > most - 200, "{bytes} bytes, expected at most {most} and nearly that");
+}
+
+fn outcome_modified() -> messaging::Modified {
+    messaging::Modified { delivery_failed: Some(true), undeliverable_here: None, message_annotations: None }
 }

@@ -137,6 +137,10 @@ impl ConnectionTask {
                 }
                 Woken::Message(message) => self.take_messages(message),
                 Woken::Timer => {
+                    // What came while we were held up must count before the peer is called silent.
+                    if self.container.wants_input() {
+                        self.read()?;
+                    }
                     if !self.on_timer() {
                         return Ok(());
                     }
@@ -261,7 +265,14 @@ impl ConnectionTask {
     /// Commands out of events, and off to the queues.
     async fn act(&mut self) {
         self.container.process(self.clock.now(), &mut self.host);
-        self.host.deliver().await;
+        self.deliver().await;
+    }
+
+    /// Sends commands off; a node that takes none any more is gone.
+    async fn deliver(&mut self) {
+        for node in self.host.deliver().await {
+            self.container.node_deleted(node, &mut self.host);
+        }
     }
 
     /// Writes what there is; `true` if the socket would not take all of it.
@@ -278,7 +289,7 @@ impl ConnectionTask {
             };
             self.container.consume_output(written, self.clock.now());
             self.container.report_room(&mut self.host);
-            self.host.deliver().await;
+            self.deliver().await;
         }
     }
 
@@ -341,21 +352,26 @@ impl ConnectionHost {
         }
     }
 
-    /// Sends on what was noted, in order. Waits while a queue's mailbox is full: that holds up this
-    /// connection alone.
-    async fn deliver(&mut self) {
+    /// Sends on what was noted, in order; returns nodes that were deleted before they learned of us, so that
+    /// they could not tell. Waits while a queue's mailbox is full: that holds up this connection alone.
+    async fn deliver(&mut self) -> Vec<QueueId> {
+        let mut gone = Vec::new();
         if self.outbox.is_empty() {
-            return;
+            return gone;
         }
         let mut outbox = std::mem::take(&mut self.outbox);
         for (node, message) in outbox.drain(..) {
             let Some(sender) = self.nodes.get(&node) else { continue };
             if sender.send(message).await.is_err() {
-                // Deleted meanwhile: `ToConnection::Deleted` is in our mailbox.
                 self.nodes.remove(&node);
+                // Else the broker stops: the queue is there, it merely does nothing more.
+                if !self.registry.has(node) {
+                    gone.push(node);
+                }
             }
         }
         self.outbox = outbox;
+        gone
     }
 
     async fn leave(&mut self) {

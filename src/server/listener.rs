@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -71,6 +71,8 @@ pub struct Connections(Arc<ConnectionsShared>);
 #[derive(Default)]
 struct ConnectionsShared {
     next: AtomicU32,
+    /// No more of them: changed and asked while `senders` is locked, so that none slips through.
+    stopped: AtomicBool,
     senders: Mutex<FxHashMap<ConnectionId, mpsc::UnboundedSender<ToConnection>>>,
 }
 
@@ -86,11 +88,24 @@ impl Connections {
         self.senders().len()
     }
 
-    /// Tells every connection something.
-    pub fn tell_all(&self, make: impl Fn() -> ToConnection) {
-        for sender in self.senders().values() {
-            let _ = sender.send(make());
+    /// Tells every connection that, and why, it is to end; there are no new ones from now on.
+    pub fn stop(&self, why: impl Fn() -> ToConnection) {
+        let senders = self.senders();
+        self.0.stopped.store(true, Ordering::Relaxed);
+        for sender in senders.values() {
+            let _ = sender.send(why());
         }
+    }
+
+    /// Takes a new one in, unless the broker stops.
+    fn enter(&self, sender: mpsc::UnboundedSender<ToConnection>) -> Option<ConnectionId> {
+        let mut senders = self.senders();
+        if self.0.stopped.load(Ordering::Relaxed) {
+            return None;
+        }
+        let id = ConnectionId(self.0.next.fetch_add(1, Ordering::Relaxed));
+        senders.insert(id, sender);
+        Some(id)
     }
 }
 
@@ -132,9 +147,8 @@ impl Listener {
         }
         // Our batches are whole already; waiting to fill a segment would only add latency.
         let _ = stream.set_nodelay(true);
-        let id = ConnectionId(self.connections.0.next.fetch_add(1, Ordering::Relaxed));
         let channel = mpsc::unbounded_channel();
-        self.connections.senders().insert(id, channel.0.clone());
+        let Some(id) = self.connections.enter(channel.0.clone()) else { return };
         let engine = Connection::server(engine_config(&self.config, &self.auth), self.clock.now());
         let handshake = Duration::from_millis(self.config.limits.handshake_timeout_ms);
         let task = ConnectionTask::new(
@@ -173,5 +187,21 @@ fn engine_config(config: &Config, auth: &Authenticator) -> amqp::Config {
         offered_capabilities: vec!["ANONYMOUS-RELAY".to_owned()],
         desired_capabilities: Vec::new(),
         properties: Some(properties),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_reaches_every_connection_and_lets_no_new_one_in() {
+        let connections = Connections::default();
+        let (sender, mut mailbox) = mpsc::unbounded_channel();
+        assert!(connections.enter(sender.clone()).is_some());
+        connections.stop(|| ToConnection::Stop);
+        assert!(matches!(mailbox.try_recv(), Ok(ToConnection::Stop)));
+        assert_eq!(connections.enter(sender), None);
+        assert_eq!(connections.count(), 1);
     }
 }

@@ -335,13 +335,56 @@ impl QueueTask {
 
     async fn delete(mut self) {
         let id = self.node.definition().id;
-        for sender in self.connections.values() {
-            let _ = sender.send(ToConnection::Deleted(id));
-        }
         if self.node.definition().lifetime == crate::broker::Lifetime::Permanent {
             self.node.prepare_delete();
             self.finish_turn();
             self.settle_down().await;
         }
+        // From here on senders see for themselves that it is gone; those whose commands lie here cannot.
+        self.mailbox.close();
+        while let Some(message) = self.mailbox.recv().await {
+            match message {
+                ToQueue::Command(Command::MoveIn(message)) => {
+                    self.outside(id, Effect::MovedIn { from: message.from, taken: false });
+                }
+                ToQueue::Stop(stopped) => drop(stopped.send(())),
+                ToQueue::Command(_) => {}
+                other => drop(self.take(other)),
+            }
+        }
+        for sender in self.connections.values() {
+            // A connection that ended meanwhile needs no telling.
+            let _ = sender.send(ToConnection::Deleted(id));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        broker::{Lifetime, QueueDefinition, QueuePolicy},
+        store::MemoryStore,
+    };
+
+    #[tokio::test]
+    async fn a_connection_that_joins_while_the_node_is_deleted_is_told_so() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Box::new(|_| {})));
+        let clock = Clock::start();
+        let registry = Registry::new(store.clone(), Arc::default(), clock);
+        let definition = QueueDefinition {
+            id: QueueId(2),
+            name: "d".into(),
+            policy: QueuePolicy::default(),
+            lifetime: Lifetime::DeleteOnClose,
+            shard: 0,
+        };
+        let queue = QueueTask::spawn(Node::create(definition, 1), store, registry, clock);
+        let (sender, mut mailbox) = mpsc::unbounded_channel();
+        // The task has not run yet: all of this lies in its mailbox when it does.
+        assert!(queue.send(ToQueue::Delete).await.is_ok());
+        assert!(queue.send(ToQueue::Join(ConnectionId(1), sender)).await.is_ok());
+        assert!(matches!(mailbox.recv().await, Some(ToConnection::Deleted(QueueId(2)))));
+        assert!(queue.send(ToQueue::Leave(ConnectionId(1))).await.is_err());
     }
 }
