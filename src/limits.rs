@@ -4,6 +4,17 @@
 
 /// Most failures kept in a message's failure record; older ones are counted and dropped.
 pub const FAILURES_KEPT: usize = 32;
+/// Most bytes kept of the condition of a consumer's error; what is longer is cut.
+pub const CAUSE_CONDITION_BYTES: usize = 256;
+/// The same of its description. A disposition copies its error to every message it names, and each of these keeps
+/// it in its failure record: a full frame of it, taken whole, was measured to cost 2 GiB.
+pub const CAUSE_DESCRIPTION_BYTES: usize = 1024;
+/// Most bytes kept of its info, encoded; a larger one is left out whole, since half a map is none.
+pub const CAUSE_INFO_BYTES: usize = 2048;
+/// Most bytes of a consumer's container-id and of its link name in failure records and exclusions.
+pub const IDENTITY_BYTES: usize = 128;
+/// Most bytes of message-annotations, encoded, taken from one `modified`; those beyond it are left out.
+pub const MODIFIED_ANNOTATIONS_BYTES: usize = 4096;
 /// Deepest nesting of AMQP values accepted; deeper input is refused before any recursive decoder sees it.
 pub const MAX_VALUE_DEPTH: usize = 32;
 /// Smallest max-frame-size allowed by the specification (part 2.8.19).
@@ -26,6 +37,8 @@ pub const CONSUMER_ROOM_BYTES: u64 = 512 * 1024;
 pub const OUTPUT_HIGH_WATER: usize = 256 * 1024;
 /// Largest message accepted unless configured otherwise.
 pub const MAX_MESSAGE_SIZE: u64 = 64 * 1024 * 1024;
+/// Largest messages that a connection may have in parts at a time, over all its links.
+pub const PARTIAL_MESSAGES: u64 = 2;
 /// Commands waiting for a queue's task before its senders wait.
 pub const QUEUE_MAILBOX: usize = 256;
 /// Longest address, container-id or link name accepted, in bytes.

@@ -76,6 +76,10 @@ pub(crate) enum ProtocolError {
     TransferLimit { handle: u32 },
     #[error("message of more than {max} bytes (max-message-size)")]
     MessageSize { handle: u32, max: u64 },
+    #[error(
+        "more than {max} bytes of unfinished deliveries on the connection's links; send fewer messages in parts at a time"
+    )]
+    PartialBytes { handle: u32, max: u64 },
     #[error("more than {max} deliveries that the sender has not settled")]
     Unsettled { handle: u32, max: u32 },
     #[error("{what}")]
@@ -117,6 +121,7 @@ impl ProtocolError {
             Self::ErrantTransfer { handle }
             | Self::TransferLimit { handle }
             | Self::MessageSize { handle, .. }
+            | Self::PartialBytes { handle, .. }
             | Self::Unsettled { handle, .. }
             | Self::InvalidTransfer { handle, .. }
             | Self::Resume { handle }
@@ -147,9 +152,11 @@ impl ProtocolError {
             | Self::ErrantTransfer { .. } => AmqpError::NotAllowed.into(),
             // 2.4.5: a peer whose idle time-out is exceeded "SHOULD try to gracefully close the connection
             // using a close frame with an error explaining why".
-            Self::Silent { .. } | Self::SentAhead { .. } | Self::Unread { .. } | Self::Unsettled { .. } => {
-                AmqpError::ResourceLimitExceeded.into()
-            }
+            Self::Silent { .. }
+            | Self::SentAhead { .. }
+            | Self::Unread { .. }
+            | Self::PartialBytes { .. }
+            | Self::Unsettled { .. } => AmqpError::ResourceLimitExceeded.into(),
             Self::FrameTooSmall { .. } => AmqpError::FrameSizeTooSmall.into(),
             Self::HandleInUse { .. } => SessionError::HandleInUse.into(),
             Self::UnattachedHandle { .. } => SessionError::UnattachedHandle.into(),

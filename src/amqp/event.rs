@@ -43,6 +43,8 @@ pub enum Event {
     SenderFlow { link: LinkId, available: u32, drained: bool, echo: bool },
     /// A complete message came in.
     Message(Incoming),
+    /// The peer aborted a delivery: there is no message, but its credit is used up.
+    Aborted { link: LinkId },
     /// The peer said something about deliveries we sent: `tokens` as given to `send`, in order.
     /// With `settled` the engine has forgotten them; without, answer with `settle_sent` some time.
     /// `state` is `None` where it settled without one. Without `settled`, each delivery is told of once as

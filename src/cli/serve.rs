@@ -2,7 +2,12 @@
 //!
 //! Invariant: a flag goes before the file, the file before the default. Does not open sockets or disks.
 
-use std::{io::IsTerminal as _, num::NonZeroUsize, path::PathBuf, thread};
+use std::{
+    io::{self, IsTerminal as _},
+    num::NonZeroUsize,
+    path::PathBuf,
+    thread,
+};
 
 use tracing_subscriber::EnvFilter;
 
@@ -10,6 +15,7 @@ use super::Failure;
 use crate::{
     config::{self, Config, ConfigError, Log, LogFormat},
     server::{self, SetLogLevel},
+    store::StoreError,
 };
 
 /// Run the broker
@@ -19,7 +25,7 @@ use crate::{
 /// (`verdict reload`).
 #[derive(Debug, Clone, clap::Args)]
 #[command(
-    after_help = "Logs go to standard error. RUST_LOG=debug (or info,verdict::store=debug) shows more.\n\
+    after_help = "Logs go to standard error. RUST_LOG=debug shows more; so does `level` in the configuration.\n\
                         Every setting of a configuration file is in config.example.toml."
 )]
 pub(super) struct Args {
@@ -93,22 +99,36 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("cannot start {threads} threads: {error}")))?;
-    let listen = config.listen.join(", ");
-    runtime.block_on(server::run_with(config, None, source(args, set_log_level))).map_err(|error| {
-        let in_use = error
-            .chain()
-            .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-            .any(|cause| cause.kind() == std::io::ErrorKind::AddrInUse);
-        let failure = Failure::from(error);
+    runtime.block_on(server::run_with(config, None, source(args, set_log_level))).map_err(explained)
+}
+
+/// Why the broker ended, and what to do about it.
+fn explained(error: anyhow::Error) -> Failure {
+    let hint = error.chain().find_map(hint);
+    let failure = Failure::from(error);
+    match hint {
         // For HTTP the message itself says what to do.
-        if in_use && !failure.message().contains("for HTTP") {
-            failure.hint(format!(
-                "another program listens on {listen}; choose another port with --listen HOST:PORT"
-            ))
-        } else {
-            failure
+        Some(hint) if !failure.message().contains("for HTTP") => failure.hint(hint),
+        _ => failure,
+    }
+}
+
+fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    if matches!(cause.downcast_ref(), Some(StoreError::Locked(_))) {
+        return Some("stop that one first, or give this one a directory of its own with --data DIR");
+    }
+    match cause.downcast_ref::<io::Error>()?.kind() {
+        io::ErrorKind::AddrInUse => {
+            Some("another program listens there; choose another port with --listen HOST:PORT")
         }
-    })
+        io::ErrorKind::AddrNotAvailable => {
+            Some("--listen wants an address of this machine, or 0.0.0.0 for all it has")
+        }
+        io::ErrorKind::PermissionDenied => {
+            Some("ports below 1024 are for privileged users; choose another with --listen HOST:PORT")
+        }
+        _ => None,
+    }
 }
 
 /// What SIGHUP reads: the same file and flags again.
@@ -132,9 +152,9 @@ fn source(args: Args, set_log_level: SetLogLevel) -> server::Source {
 fn start_logging(log: &Log) -> Result<SetLogLevel, Failure> {
     let directives = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|directives| !directives.is_empty());
     let filter = match &directives {
-        Some(directives) => EnvFilter::try_new(directives)
+        Some(directives) => EnvFilter::try_new(self::directives(directives))
             .map_err(|error| Failure::usage(format!("RUST_LOG={directives}: {error}")))?,
-        None => EnvFilter::new(&log.level),
+        None => EnvFilter::new(self::directives(&log.level)),
     };
     let builder = tracing_subscriber::fmt().with_writer(std::io::stderr);
     // The two forms are two types.
@@ -142,14 +162,23 @@ fn start_logging(log: &Log) -> Result<SetLogLevel, Failure> {
         LogFormat::Json => {
             let builder = builder.json().flatten_event(true).with_env_filter(filter).with_filter_reloading();
             let handle = builder.reload_handle();
-            let set = move |level: &str| handle.reload(EnvFilter::new(level)).map_err(|e| e.to_string());
+            let set = move |level: &str| {
+                handle.reload(EnvFilter::new(self::directives(level))).map_err(|e| e.to_string())
+            };
             (builder.try_init(), Box::new(set))
         }
         LogFormat::Text => {
             let ansi = std::io::stderr().is_terminal();
-            let builder = builder.with_ansi(ansi).with_env_filter(filter).with_filter_reloading();
+            // Where in the program a line comes from is for those who ask for levels by module.
+            let builder = builder
+                .with_target(directives.is_some())
+                .with_ansi(ansi)
+                .with_env_filter(filter)
+                .with_filter_reloading();
             let handle = builder.reload_handle();
-            let set = move |level: &str| handle.reload(EnvFilter::new(level)).map_err(|e| e.to_string());
+            let set = move |level: &str| {
+                handle.reload(EnvFilter::new(self::directives(level))).map_err(|e| e.to_string())
+            };
             (builder.try_init(), Box::new(set))
         }
     };
@@ -158,4 +187,9 @@ fn start_logging(log: &Log) -> Result<SetLogLevel, Failure> {
         Some(_) => Box::new(|_| Err("RUST_LOG is set, and goes before the file".to_owned())),
         None => set_level,
     })
+}
+
+/// The levels asked for, but for the index's library: at `debug` it would drown ours with each of its steps.
+pub(super) fn directives(asked: &str) -> String {
+    if asked.contains("sled") { asked.to_owned() } else { format!("sled=error,{asked}") }
 }

@@ -32,7 +32,7 @@ impl Container {
         refuse: Option<Box<Error>>,
         host: &mut dyn Host,
     ) {
-        let name = attach.name.clone();
+        let name = outcome::cut(attach.name.clone(), limits::IDENTITY_BYTES);
         let done = match (refuse, &attach.role) {
             (Some(error), _) => Err(*error),
             (None, Role::Sender) => self.attach_publisher(link, attach, host),
@@ -102,13 +102,15 @@ impl Container {
             .map_or(Outcome::Released, |given| outcome::read_default(given, Millis(0)));
         reply_source(&mut source, &default_outcome, consumer.browse);
         let id = ConsumerId::new(self.id, link.0);
-        let identity = format!("{}/{} ({})", self.peer.container_id, attach.name, self.peer.user);
+        // Kept with every failure and exclusion, so not at the length the peer chose.
+        let short = |name: &str| outcome::cut(name.to_owned(), limits::IDENTITY_BYTES);
+        let who = format!("{}/{}", short(&self.peer.container_id), short(&attach.name));
         let subscribe = Subscribe {
             consumer: id,
             dead_letter: place.dead_letter,
             // Not durable: exclusions are for this link endpoint alone, so it gets a name of its own.
-            endpoint: format!("{}/{}#{}", self.peer.container_id, attach.name, id.0),
-            identity: identity.into(),
+            endpoint: format!("{who}#{}", id.0),
+            identity: format!("{who} ({})", short(&self.peer.user)).into(),
             browse: consumer.browse,
             presettled: consumer.presettled,
             default_outcome,

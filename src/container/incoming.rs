@@ -1,13 +1,16 @@
 //! Links we receive on: messages become `Publish` commands, their answers become dispositions.
 //!
 //! Invariant: a message is either sent to exactly one node or answered here, with `rejected` and a
-//! reason (settlement: refusals are never `modified`). Credit is topped up as messages become safe.
+//! reason (settlement: refusals are never `modified`). Credit is topped up as messages become safe; those sent
+//! settled count until then like all others, or a publisher that waits for nothing would outrun the disk.
 
 use std::sync::Arc;
 
 use fe2o3_amqp_types::definitions::{AmqpError, Error};
 
-use super::{Container, Host, Link, Wish};
+use rustc_hash::FxHashMap;
+
+use super::{Container, Host, Link, Wish, encode};
 use crate::{
     amqp::{Connection, Incoming, LinkId, codec::DeliveryState, codec::section},
     broker::{Command, ConnectionId, Message, ProducerId, Publish, QueueId, Refusal},
@@ -30,8 +33,23 @@ pub(super) struct Publisher {
 
 enum Target {
     Node(QueueId),
-    /// The anonymous relay: each message says in `to` where it goes. The nodes it has gone to so far.
-    Relay(Vec<QueueId>),
+    /// The anonymous relay: each message says in `to` where it goes.
+    Relay(Relay),
+}
+
+#[derive(Default)]
+struct Relay {
+    /// The nodes it has gone to so far.
+    known: Vec<QueueId>,
+    /// Where messages went that are not answered yet: a node may be deleted before it answers.
+    waiting: FxHashMap<u64, QueueId>,
+}
+
+/// In the token of a message sent settled: its answer is for our books, not for the peer.
+const SENT_SETTLED: u64 = 1 << 32;
+
+fn token(incoming: &Incoming) -> u64 {
+    u64::from(incoming.delivery_id) | if incoming.settled { SENT_SETTLED } else { 0 }
 }
 
 impl Publisher {
@@ -40,7 +58,7 @@ impl Publisher {
     }
 
     pub(super) fn relay() -> Self {
-        Self::new(Target::Relay(Vec::new()), None)
+        Self::new(Target::Relay(Relay::default()), None)
     }
 
     fn new(target: Target, delete: Option<QueueId>) -> Self {
@@ -101,24 +119,16 @@ impl Container {
                 return self.refuse_message(&incoming, Error::new(AmqpError::DecodeError, Some(why), None));
             }
         };
-        let size = incoming.payload.len() as u64;
-        let publish = Publish {
-            token: u64::from(incoming.delivery_id),
-            message: Arc::new(message),
-            answer: !incoming.settled,
-        };
+        let publish = Publish { token: token(&incoming), message: Arc::new(message), answer: true };
         if let Target::Relay(_) = publisher.target {
             return self.relay(&incoming, publish, to, host);
         }
         publisher.pending.push(publish);
-        self.count_inflight(link, &incoming, size);
+        self.count_inflight(link, incoming.payload.len() as u64);
         self.touch(link);
     }
 
-    fn count_inflight(&mut self, link: LinkId, incoming: &Incoming, size: u64) {
-        if incoming.settled {
-            return;
-        }
+    fn count_inflight(&mut self, link: LinkId, size: u64) {
         if let Some(Link::Publisher(publisher)) = self.links.get_mut(&link) {
             publisher.inflight += 1;
             publisher.inflight_bytes += size;
@@ -142,18 +152,20 @@ impl Container {
             Err(why) => return self.refuse_message(incoming, why.into()),
         };
         let producer = ProducerId::new(self.id, incoming.link.0);
-        if let Some(Link::Publisher(Publisher { target: Target::Relay(known), .. })) =
+        if let Some(Link::Publisher(Publisher { target: Target::Relay(relay), .. })) =
             self.links.get_mut(&incoming.link)
-            && !known.contains(&place.node)
         {
-            if known.len() >= limits::RELAY_NODES {
-                let oldest = known.remove(0);
-                host.send(oldest, Command::DetachProducer { producer });
+            relay.waiting.insert(publish.token, place.node);
+            if !relay.known.contains(&place.node) {
+                if relay.known.len() >= limits::RELAY_NODES {
+                    let oldest = relay.known.remove(0);
+                    host.send(oldest, Command::DetachProducer { producer });
+                }
+                relay.known.push(place.node);
+                host.send(place.node, Command::AttachProducer { producer });
             }
-            known.push(place.node);
-            host.send(place.node, Command::AttachProducer { producer });
         }
-        self.count_inflight(incoming.link, incoming, incoming.payload.len() as u64);
+        self.count_inflight(incoming.link, incoming.payload.len() as u64);
         host.send(place.node, Command::Publish { producer, messages: vec![publish] });
         self.touch(incoming.link);
     }
@@ -175,9 +187,15 @@ impl Container {
     /// Passes a node's answers on, runs of equal ones as one disposition.
     pub(super) fn published(&mut self, link: LinkId, answers: &[(u64, Option<Refusal>)]) {
         let Some(Link::Publisher(publisher)) = self.links.get_mut(&link) else { return };
+        if let Target::Relay(relay) = &mut publisher.target {
+            for (token, _) in answers {
+                relay.waiting.remove(token);
+            }
+        }
         let bytes = publisher.answered(u32::try_from(answers.len()).unwrap_or(u32::MAX));
         self.inflight_bytes = self.inflight_bytes.saturating_sub(bytes);
-        let mut rest = answers.iter().map(|(token, answer)| (*token as u32, *answer)).peekable();
+        let due = answers.iter().filter(|(token, _)| token & SENT_SETTLED == 0);
+        let mut rest = due.map(|(token, answer)| (*token as u32, *answer)).peekable();
         while let Some((first, answer)) = rest.next() {
             let mut last = first;
             while let Some((next, _)) =
@@ -188,6 +206,23 @@ impl Container {
             self.engine.dispose(link, first, last, true, answer_state(answer));
         }
         self.touch(link);
+    }
+
+    /// A node was deleted: what relay links sent there and it did not answer, it never will.
+    pub(super) fn relayed_to_deleted(&mut self, node: QueueId) {
+        let mut refused = Vec::new();
+        for (link, publisher) in &mut self.links {
+            let Link::Publisher(Publisher { target: Target::Relay(relay), .. }) = publisher else { continue };
+            relay.known.retain(|known| *known != node);
+            let mut tokens: Vec<u64> =
+                relay.waiting.iter().filter(|(_, at)| **at == node).map(|(token, _)| *token).collect();
+            tokens.sort_unstable();
+            refused.push((*link, tokens));
+        }
+        for (link, tokens) in refused.into_iter().filter(|(_, tokens)| !tokens.is_empty()) {
+            let answers: Vec<_> = tokens.into_iter().map(|token| (token, Some(Refusal::Deleted))).collect();
+            self.published(link, &answers);
+        }
     }
 
     pub(super) fn producer_credit(&mut self, link: LinkId, open: bool) {
@@ -203,7 +238,7 @@ impl Container {
         let producer = ProducerId::new(self.id, link.0);
         let nodes = match publisher.target {
             Target::Node(node) => vec![node],
-            Target::Relay(known) => known,
+            Target::Relay(relay) => relay.known,
         };
         for node in nodes {
             host.send(node, Command::DetachProducer { producer });
@@ -236,6 +271,9 @@ fn read_message(
     now: Millis,
     want_to: bool,
 ) -> Result<(Message, Option<String>), String> {
+    if encode::is_foreign(incoming.format) {
+        return Ok((foreign(incoming), None));
+    }
     let payload: &[u8] = &incoming.payload;
     let sections = section::walk(payload).map_err(|error| error.to_string())?;
     let at = |range: &std::ops::Range<usize>| payload.get(range.clone()).unwrap_or_default();
@@ -263,6 +301,20 @@ fn read_message(
         expires,
     };
     Ok((message, to))
+}
+
+/// A message of a format we cannot look into: kept whole, and kept safe, since it may say that it is to be.
+fn foreign(incoming: &Incoming) -> Message {
+    Message {
+        bytes: incoming.payload.clone(),
+        from: 0,
+        format: incoming.format,
+        durable: true,
+        priority: section::Header::default().priority,
+        first_acquirer: false,
+        delivery_count: 0,
+        expires: None,
+    }
 }
 
 /// Where the sections that are kept begin: header and delivery-annotations are for one hop (3.2.1, 3.2.2).

@@ -132,6 +132,9 @@ impl Container {
 
     /// See `Connection::handle_timeout`. Call `process` afterwards.
     pub fn handle_timeout(&mut self, now: Millis) {
+        if !self.wants_input() {
+            self.engine.excuse_silence(now);
+        }
         self.engine.handle_timeout(now);
     }
 
@@ -224,9 +227,10 @@ impl Container {
                 let error = error.map(|error| describe(&error));
                 self.notices.push(Notice::Ended(Ended { clean, error, by_peer }));
             }
+            // Both use up credit and bring no message.
+            Event::SenderFlow { link, .. } | Event::Aborted { link } => self.touch(link),
             Event::Begun { .. }
             | Event::Attached { .. }
-            | Event::SenderFlow { .. }
             | Event::SenderSettled { .. }
             | Event::Ended { .. } => {}
         }
@@ -303,6 +307,7 @@ impl Container {
                 | Effect::Evacuated { .. }
                 | Effect::MoveOut { .. }
                 | Effect::MovedIn { .. }
+                | Effect::Breaker { .. }
                 | Effect::Expire => {}
             }
         }
@@ -318,6 +323,8 @@ impl Container {
             self.engine.detach(link, true, Some(why));
             self.detached(link, host);
         }
+        self.relayed_to_deleted(node);
+        self.flush_touched(host);
     }
 }
 
@@ -346,11 +353,12 @@ fn product_of(open: &fe2o3_amqp_types::performatives::Open) -> String {
     [of("product"), of("version")].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
-/// An error in words, for the log.
+/// An error in words, for the log; a peer's error is not logged at whatever length it has.
 fn describe(error: &Error) -> String {
     let condition = crate::amqp::codec::condition_name(&error.condition);
-    match &error.description {
+    let words = match &error.description {
         Some(description) => format!("{condition}: {description}"),
         None => condition,
-    }
+    };
+    outcome::cut(words, limits::CAUSE_DESCRIPTION_BYTES)
 }

@@ -1,7 +1,8 @@
 //! Delivery states ↔ settlement outcomes, both ways.
 //!
 //! Invariant: only the four outcomes of part 3.4 reach the core. Keys of `modified` annotations that
-//! the broker keeps for itself are skipped, never an error (settlement: `modified.message-annotations`).
+//! the broker keeps for itself are skipped, never an error (settlement: `modified.message-annotations`). What a
+//! consumer says along with an outcome is kept within `limits`: it is copied to every message it is about.
 
 use fe2o3_amqp_types::{
     definitions::{AmqpError, Error},
@@ -14,12 +15,18 @@ use crate::{
         DeliveryState, condition_name, decode_fields, encode_fields, encode_value, error_condition,
     },
     broker::{Annotations, Cause, Modified, Outcome},
+    limits,
     time::Millis,
 };
 
 /// Symbols of the outcomes of part 3.4, in the order of `Set`'s bits.
 pub(super) const NAMES: [&str; 4] =
     ["amqp:accepted:list", "amqp:rejected:list", "amqp:released:list", "amqp:modified:list"];
+
+/// Bytes kept of `x-opt-error-condition`: it comes with every failed attempt, and many are remembered.
+const CONDITION_KEPT: usize = 256;
+/// The same of `x-opt-error-description`.
+const DESCRIPTION_KEPT: usize = 2048;
 
 /// A set of outcomes, as source.outcomes gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -101,18 +108,57 @@ fn read_modified(modified: messaging::Modified, now: Millis) -> Modified {
         undeliverable_here: modified.undeliverable_here.unwrap_or(false),
         ..Modified::default()
     };
+    let mut error = Cause::default();
+    let mut room = limits::MODIFIED_ANNOTATIONS_BYTES;
     for (key, value) in modified.message_annotations.unwrap_or_default() {
         match key.as_str() {
             "x-opt-delivery-delay" => read.not_before = number(&value).map(|ms| now.plus_ms(ms)),
             "x-opt-delivery-time" => read.not_before = number(&value).map(Millis),
+            // `modified` has no error field: these two stand in for it. They say why this attempt failed,
+            // so they go to the failure record and not among the message's annotations.
+            "x-opt-error-condition" => {
+                error.condition =
+                    words(&value).map(|text| shortened(text, CONDITION_KEPT)).unwrap_or_default();
+            }
+            "x-opt-error-description" => {
+                error.description = words(&value).map(|text| shortened(text, DESCRIPTION_KEPT));
+            }
             name if kept_for_the_broker(name) => {}
             name => {
                 let pair = super::encode::pair(name, |out| encode_value(&value, out));
-                read.annotations.merge(Annotations(vec![pair]));
+                if let Some(left) = room.checked_sub(pair.0.len() + pair.1.len()) {
+                    room = left;
+                    read.annotations.merge(Annotations(vec![pair]));
+                    read.words.extend(words(&value).map(|text| (name.to_owned(), text)));
+                }
             }
         }
     }
+    read.cause = (error != Cause::default()).then(|| Box::new(error));
     read
+}
+
+/// A text, or a scalar as people write it: what a rule can be about.
+fn words(value: &Value) -> Option<String> {
+    Some(match value {
+        Value::String(text) => text.clone(),
+        Value::Symbol(symbol) => symbol.as_str().to_owned(),
+        Value::Bool(yes) => yes.to_string(),
+        Value::Byte(n) => n.to_string(),
+        Value::Short(n) => n.to_string(),
+        Value::Int(n) => n.to_string(),
+        Value::Long(n) => n.to_string(),
+        value => number(value)?.to_string(),
+    })
+}
+
+/// At most `bytes` of a text, cut between characters.
+fn shortened(mut text: String, bytes: usize) -> String {
+    if text.len() > bytes {
+        let end = (0..=bytes).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
 }
 
 /// Annotations that say what the broker did; nobody else writes them.
@@ -136,16 +182,25 @@ fn number(value: &Value) -> Option<u64> {
     }
 }
 
+/// A consumer's error, as much of it as is kept.
 fn cause(error: Error) -> Cause {
+    let info = error.info.map(|info| {
+        let mut bytes = Vec::new();
+        encode_fields(&info, &mut bytes);
+        bytes.into_boxed_slice()
+    });
     Cause {
-        condition: condition_name(&error.condition),
-        description: error.description,
-        info: error.info.map(|info| {
-            let mut bytes = Vec::new();
-            encode_fields(&info, &mut bytes);
-            bytes.into()
-        }),
+        condition: cut(condition_name(&error.condition), limits::CAUSE_CONDITION_BYTES),
+        description: error.description.map(|text| cut(text, limits::CAUSE_DESCRIPTION_BYTES)),
+        info: info.filter(|bytes| bytes.len() <= limits::CAUSE_INFO_BYTES),
     }
+}
+
+/// The text, or its beginning where it is longer than `max` bytes; without the room that is not needed.
+pub(super) fn cut(mut text: String, max: usize) -> String {
+    text.truncate(text.floor_char_boundary(max));
+    text.shrink_to_fit();
+    text
 }
 
 /// An outcome as it goes over the wire.

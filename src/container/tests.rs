@@ -1,14 +1,20 @@
 //! What the container writes of a message, and how it reads outcomes.
 
+mod links;
+
 use std::sync::Arc;
 
-use fe2o3_amqp_types::{definitions::Fields, messaging};
+use fe2o3_amqp_types::{
+    definitions::{Error, ErrorCondition, Fields},
+    messaging,
+};
 use serde_amqp::{Value, primitives::Symbol};
 
 use super::{encode, outcome};
 use crate::{
     amqp::codec::{DeliveryState, section},
     broker::{Annotations, Cause, Death, DeathReason, Delivery, EntryState, Message, Modified, Outcome, Seq},
+    limits,
     time::Millis,
 };
 
@@ -181,6 +187,82 @@ fn modified_annotations_are_taken_except_those_the_broker_keeps_for_itself() {
 }
 
 #[test]
+fn a_dead_letter_that_nobody_rejected_says_its_cause_in_annotations_only() {
+    let mut state = died();
+    if let Some(death) = &mut state.death {
+        death.reason = DeathReason::Policy;
+    }
+    let sent = sent(&delivery(published(&[]), Some(state)), true);
+    assert!(section::walk(&sent).unwrap().delivery_annotations.is_none());
+    let fields = annotations_of(&sent, false);
+    assert_eq!(get(&fields, "x-opt-dl-condition"), Some(&Value::Symbol(Symbol::from("amqp:decode-error"))));
+    assert_eq!(get(&fields, "x-opt-dl-reason"), Some(&Value::Symbol(Symbol::from("policy"))));
+}
+
+/// A `modified` with these annotations, as it is read.
+fn read_failed<const N: usize>(annotations: [(&str, Value); N]) -> Modified {
+    let annotations: Fields =
+        annotations.into_iter().map(|(key, value)| (Symbol::from(key), value)).collect();
+    let modified = messaging::Modified {
+        delivery_failed: Some(true),
+        undeliverable_here: None,
+        message_annotations: Some(annotations),
+    };
+    let read = outcome::read(Some(DeliveryState::Modified(Box::new(modified))), Millis(1000)).unwrap();
+    let Some(Outcome::Modified(read)) = read else { panic!("{read:?}") };
+    *read
+}
+
+#[test]
+fn a_failed_outcome_says_its_cause_in_two_annotations_that_are_not_the_messages() {
+    let symbol = Value::Symbol(Symbol::from("app:busy"));
+    for condition in [symbol, Value::String("app:busy".into())] {
+        let read = read_failed([
+            ("x-opt-error-condition", condition),
+            ("x-opt-error-description", Value::String("try later".into())),
+        ]);
+        let cause =
+            read.cause.as_deref().map(|cause| (cause.condition.as_str(), cause.description.as_deref()));
+        assert_eq!(cause, Some(("app:busy", Some("try later"))));
+        assert!(read.annotations.is_empty() && read.words.is_empty());
+    }
+    assert_eq!(read_failed([]).cause, None);
+    let odd = read_failed([("x-opt-error-condition", Value::List(vec![]))]);
+    assert_eq!((odd.cause, odd.annotations.is_empty()), (None, true));
+}
+
+#[test]
+fn the_cause_of_a_failed_outcome_is_bounded() {
+    let long = Value::String("ä".repeat(2000));
+    let read = read_failed([("x-opt-error-condition", long.clone()), ("x-opt-error-description", long)]);
+    let cause = read.cause.unwrap_or_default();
+    assert_eq!((cause.condition.len(), cause.description.map(|text| text.len())), (256, Some(2048)));
+}
+
+#[test]
+fn annotations_that_are_texts_or_scalars_can_be_what_a_rule_is_about() {
+    let read = read_failed([
+        ("x-text", Value::String("slow".into())),
+        ("x-symbol", Value::Symbol(Symbol::from("s"))),
+        ("x-yes", Value::Bool(true)),
+        ("x-number", Value::Int(-3)),
+        ("x-large", Value::Ulong(u64::MAX)),
+        ("x-list", Value::List(vec![])),
+    ]);
+    let mut words: Vec<_> = read.words.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    words.sort_unstable();
+    let expected = [
+        ("x-large", "18446744073709551615"),
+        ("x-number", "-3"),
+        ("x-symbol", "s"),
+        ("x-text", "slow"),
+        ("x-yes", "true"),
+    ];
+    assert_eq!(words, expected);
+    assert_eq!(read.annotations.0.len(), 6);
+}
+
+#[test]
 fn non_terminal_states_are_no_outcome_and_unknown_ones_are_refused() {
     let now = Millis(0);
     assert_eq!(outcome::read(None, now).unwrap(), None);
@@ -215,4 +297,42 @@ fn an_outcome_outside_source_outcomes_is_named_with_those_that_are_in_force() {
         why.contains("amqp:rejected:list") && why.contains("amqp:accepted:list, amqp:released:list"),
         "{why}"
     );
+}
+
+#[test]
+fn what_is_kept_of_a_consumers_error_is_bounded() {
+    let mut info = Fields::new();
+    info.insert(Symbol::from("x"), Value::String("i".repeat(limits::CAUSE_INFO_BYTES)));
+    let error = Error::new(
+        ErrorCondition::Custom(Symbol::from("c".repeat(1000))),
+        // Two bytes each: the limit falls between characters.
+        Some("x".to_owned() + &"é".repeat(100_000)),
+        Some(info),
+    );
+    let state = DeliveryState::Rejected(Some(Box::new(error)));
+    let Ok(Some(Outcome::Rejected(Some(cause)))) = outcome::read(Some(state), Millis(0)) else { panic!() };
+    assert_eq!(cause.condition.len(), limits::CAUSE_CONDITION_BYTES);
+    let description = cause.description.unwrap();
+    assert_eq!(description.len(), limits::CAUSE_DESCRIPTION_BYTES - 1);
+    assert!(description.capacity() <= limits::CAUSE_DESCRIPTION_BYTES);
+    assert_eq!(cause.info, None);
+}
+
+#[test]
+fn annotations_of_modified_are_taken_up_to_a_limit() {
+    let mut annotations = Fields::new();
+    for key in 0..100 {
+        annotations.insert(Symbol::from(format!("x-{key}")), Value::String("v".repeat(100)));
+    }
+    annotations.insert(Symbol::from("x-huge"), Value::String("v".repeat(100_000)));
+    let modified = messaging::Modified { message_annotations: Some(annotations), ..outcome_modified() };
+    let state = DeliveryState::Modified(Box::new(modified));
+    let Ok(Some(Outcome::Modified(read))) = outcome::read(Some(state), Millis(0)) else { panic!() };
+    let bytes: usize = read.annotations.0.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let most = limits::MODIFIED_ANNOTATIONS_BYTES;
+    assert!(bytes <= most && bytes > most - 200, "{bytes} bytes, expected at most {most} and nearly that");
+}
+
+fn outcome_modified() -> messaging::Modified {
+    messaging::Modified { delivery_failed: Some(true), undeliverable_here: None, message_annotations: None }
 }

@@ -13,9 +13,9 @@ use tokio::{
     sync::mpsc,
     time::{Instant, Sleep},
 };
-use tracing::{debug, info, warn};
+use tracing::{Level, debug, info, warn};
 
-use super::{clock::Clock, queue::ToQueue, registry::Registry};
+use super::{clock::Clock, queue::ToQueue, registry::Registry, wording::Who};
 use crate::{
     auth::{Authenticator, Verdict},
     broker::{Command, ConnectionId, Effect, Lifetime, QueueId},
@@ -137,6 +137,10 @@ impl ConnectionTask {
                 }
                 Woken::Message(message) => self.take_messages(message),
                 Woken::Timer => {
+                    // What came while we were held up must count before the peer is called silent.
+                    if self.container.wants_input() {
+                        self.read()?;
+                    }
                     if !self.on_timer() {
                         return Ok(());
                     }
@@ -247,7 +251,11 @@ impl ConnectionTask {
             return false;
         }
         if self.open_by.is_some_and(|at| at <= now) {
-            warn!("connection from {} refused: no open came in time", self.address);
+            warn!(
+                "connection {} from {} refused: it did not open in time (limits.handshake-timeout)",
+                self.container.id().0,
+                self.address
+            );
             return false;
         }
         self.container.handle_timeout(self.clock.now());
@@ -257,7 +265,14 @@ impl ConnectionTask {
     /// Commands out of events, and off to the queues.
     async fn act(&mut self) {
         self.container.process(self.clock.now(), &mut self.host);
-        self.host.deliver().await;
+        self.deliver().await;
+    }
+
+    /// Sends commands off; a node that takes none any more is gone.
+    async fn deliver(&mut self) {
+        for node in self.host.deliver().await {
+            self.container.node_deleted(node, &mut self.host);
+        }
     }
 
     /// Writes what there is; `true` if the socket would not take all of it.
@@ -274,37 +289,25 @@ impl ConnectionTask {
             };
             self.container.consume_output(written, self.clock.now());
             self.container.report_room(&mut self.host);
-            self.host.deliver().await;
+            self.deliver().await;
         }
     }
 
     fn log_notices(&mut self) {
         for notice in self.container.take_notices() {
-            let (id, address, peer) = (self.container.id().0, self.address, self.container.peer());
-            match notice {
-                Notice::Opened => {
-                    self.open_by = None;
-                    info!(
-                        "connection {id} opened by {:?} ({}) from {address} as {}",
-                        peer.container_id, peer.product, peer.user
-                    );
-                }
-                Notice::Refused(why) => warn!("connection {id} from {address} refused: {why}"),
-                Notice::LinkRefused(link, why) => warn!("connection {id}: link {link:?} refused: {why}"),
-                Notice::Ended(ended) => match (ended.clean, ended.error) {
-                    (true, None) => info!("connection {id} closed"),
-                    (_, Some(error)) if ended.by_peer => {
-                        warn!("connection {id} closed by its peer with {error}")
-                    }
-                    (_, Some(error)) => warn!("connection {id} closed: {error}"),
-                    // Nothing was said on it: a port check, or a load balancer's probe.
-                    (false, None) if self.open_by.is_some() => {
-                        debug!("connection {id} from {address} ended before its open")
-                    }
-                    (false, None) => {
-                        warn!("connection {id} of {:?} from {address} was lost", peer.container_id)
-                    }
-                },
+            if notice == Notice::Opened {
+                self.open_by = None;
+            }
+            let who = Who {
+                id: self.container.id().0,
+                address: self.address,
+                peer: self.container.peer(),
+                opened: self.open_by.is_none(),
+            };
+            match who.tell(&notice) {
+                (Level::INFO, text) => info!("{text}"),
+                (Level::WARN, text) => warn!("{text}"),
+                (_, text) => debug!("{text}"),
             }
         }
     }
@@ -349,21 +352,26 @@ impl ConnectionHost {
         }
     }
 
-    /// Sends on what was noted, in order. Waits while a queue's mailbox is full: that holds up this
-    /// connection alone.
-    async fn deliver(&mut self) {
+    /// Sends on what was noted, in order; returns nodes that were deleted before they learned of us, so that
+    /// they could not tell. Waits while a queue's mailbox is full: that holds up this connection alone.
+    async fn deliver(&mut self) -> Vec<QueueId> {
+        let mut gone = Vec::new();
         if self.outbox.is_empty() {
-            return;
+            return gone;
         }
         let mut outbox = std::mem::take(&mut self.outbox);
         for (node, message) in outbox.drain(..) {
             let Some(sender) = self.nodes.get(&node) else { continue };
             if sender.send(message).await.is_err() {
-                // Deleted meanwhile: `ToConnection::Deleted` is in our mailbox.
                 self.nodes.remove(&node);
+                // Else the broker stops: the queue is there, it merely does nothing more.
+                if !self.registry.has(node) {
+                    gone.push(node);
+                }
             }
         }
         self.outbox = outbox;
+        gone
     }
 
     async fn leave(&mut self) {

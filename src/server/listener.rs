@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -40,20 +40,16 @@ const BACKLOG: u32 = 1024;
 /// Takes all addresses, or none. Nobody can connect yet: that is `listen`, once there is something to serve.
 ///
 /// # Errors
-/// Names the address and what to do.
+/// Names the address.
 pub async fn bind(addresses: &[String]) -> anyhow::Result<Vec<TcpSocket>> {
     let mut bound = Vec::new();
     for address in addresses {
-        let busy = || {
-            format!(
-                "cannot listen on {address}: is another broker running there? choose another with --listen"
-            )
-        };
-        for resolved in tokio::net::lookup_host(address).await.with_context(busy)? {
+        let what = || format!("cannot listen on {address}");
+        for resolved in tokio::net::lookup_host(address).await.with_context(what)? {
             let socket = if resolved.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
             // A restarted broker must not wait for connections of the last run to be forgotten.
             socket.set_reuseaddr(true)?;
-            socket.bind(resolved).with_context(busy)?;
+            socket.bind(resolved).with_context(what)?;
             bound.push(socket);
         }
     }
@@ -65,8 +61,7 @@ pub async fn bind(addresses: &[String]) -> anyhow::Result<Vec<TcpSocket>> {
 /// # Errors
 /// When the system does not allow it.
 pub fn listen(bound: Vec<TcpSocket>) -> anyhow::Result<Vec<TcpListener>> {
-    let listening =
-        |socket: TcpSocket| socket.listen(BACKLOG).context("cannot listen: is another broker running there?");
+    let listening = |socket: TcpSocket| socket.listen(BACKLOG).context("cannot listen");
     bound.into_iter().map(listening).collect()
 }
 
@@ -77,6 +72,8 @@ pub struct Connections(Arc<ConnectionsShared>);
 #[derive(Default)]
 struct ConnectionsShared {
     next: AtomicU32,
+    /// No more of them: changed and asked while `senders` is locked, so that none slips through.
+    stopped: AtomicBool,
     senders: Mutex<FxHashMap<ConnectionId, mpsc::UnboundedSender<ToConnection>>>,
 }
 
@@ -97,11 +94,24 @@ impl Connections {
         self.0.next.load(Ordering::Relaxed).into()
     }
 
-    /// Tells every connection something.
-    pub fn tell_all(&self, make: impl Fn() -> ToConnection) {
-        for sender in self.senders().values() {
-            let _ = sender.send(make());
+    /// Tells every connection that, and why, it is to end; there are no new ones from now on.
+    pub fn stop(&self, why: impl Fn() -> ToConnection) {
+        let senders = self.senders();
+        self.0.stopped.store(true, Ordering::Relaxed);
+        for sender in senders.values() {
+            let _ = sender.send(why());
         }
+    }
+
+    /// Takes a new one in, unless the broker stops.
+    fn enter(&self, sender: mpsc::UnboundedSender<ToConnection>) -> Option<ConnectionId> {
+        let mut senders = self.senders();
+        if self.0.stopped.load(Ordering::Relaxed) {
+            return None;
+        }
+        let id = ConnectionId(self.0.next.fetch_add(1, Ordering::Relaxed));
+        senders.insert(id, sender);
+        Some(id)
     }
 }
 
@@ -143,9 +153,8 @@ impl Listener {
         }
         // Our batches are whole already; waiting to fill a segment would only add latency.
         let _ = stream.set_nodelay(true);
-        let id = ConnectionId(self.connections.0.next.fetch_add(1, Ordering::Relaxed));
         let channel = mpsc::unbounded_channel();
-        self.connections.senders().insert(id, channel.0.clone());
+        let Some(id) = self.connections.enter(channel.0.clone()) else { return };
         let engine = Connection::server(engine_config(config, auth), self.clock.now());
         let handshake = Duration::from_millis(config.limits.handshake_timeout_ms);
         let task = ConnectionTask::new(
@@ -184,5 +193,21 @@ fn engine_config(config: &Config, auth: &Authenticator) -> amqp::Config {
         offered_capabilities: vec!["ANONYMOUS-RELAY".to_owned()],
         desired_capabilities: Vec::new(),
         properties: Some(properties),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_reaches_every_connection_and_lets_no_new_one_in() {
+        let connections = Connections::default();
+        let (sender, mut mailbox) = mpsc::unbounded_channel();
+        assert!(connections.enter(sender.clone()).is_some());
+        connections.stop(|| ToConnection::Stop);
+        assert!(matches!(mailbox.try_recv(), Ok(ToConnection::Stop)));
+        assert_eq!(connections.enter(sender), None);
+        assert_eq!(connections.count(), 1);
     }
 }

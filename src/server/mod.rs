@@ -13,6 +13,7 @@ mod recover;
 mod registry;
 mod reload;
 mod shutdown;
+mod wording;
 
 use std::{net::SocketAddr, sync::Arc};
 

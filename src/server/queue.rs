@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::{clock::Clock, connection::ToConnection, registry::Registry};
 use crate::{
-    broker::{Command, ConnectionId, Counts, Effect, Lifetime, Node, QueueId, Tally},
+    broker::{BreakerState, Command, ConnectionId, Counts, Effect, Lifetime, Node, QueueId, Tally},
     store::{Store, StoreError},
 };
 
@@ -230,7 +230,7 @@ impl QueueTask {
     /// Dispatches, persists and answers.
     fn finish_turn(&mut self) {
         self.node.flush(self.clock.now(), &mut self.effects);
-        if let Some(batch) = self.node.take_batch() {
+        while let Some(batch) = self.node.take_batch() {
             self.in_flight += 1;
             let ticket = batch.ticket;
             let results = self.store_sender.clone();
@@ -269,6 +269,10 @@ impl QueueTask {
                     self.outside(node, effect);
                     continue;
                 }
+                Effect::Breaker { state } => {
+                    self.tell_breaker(*state);
+                    continue;
+                }
                 Effect::Expire => {
                     expire = true;
                     continue;
@@ -297,6 +301,18 @@ impl QueueTask {
         }
     }
 
+    fn tell_breaker(&self, state: BreakerState) {
+        let name = &self.node.definition().name;
+        match state {
+            BreakerState::Closed => info!("queue {name:?}: breaker closed, delivery goes on as usual"),
+            BreakerState::Open { until } => {
+                let ms = until.since_ms(self.clock.now());
+                warn!("queue {name:?}: breaker open: too much fails, nothing is delivered for {ms} ms");
+            }
+            BreakerState::HalfOpen { .. } => info!("queue {name:?}: breaker half-open, probing"),
+        }
+    }
+
     /// Effects for the store and for other queues.
     fn outside(&mut self, node: QueueId, effect: Effect) {
         match effect {
@@ -311,7 +327,10 @@ impl QueueTask {
                 // At most as many at a time as the node lets out; each waits by itself for the other's mailbox.
                 tokio::spawn(async move {
                     if !registry.send_by_name(&queue, Command::MoveIn(message)).await {
-                        warn!("dead-letter queue {queue:?} does not exist and may not be created");
+                        warn!(
+                            "dead-letter queue {queue:?} does not exist and may not be created: \
+                             dead letters stay in their own queue's `$deadletter`"
+                        );
                         let _ = results.send(FromStore::Done(Command::MovedOut { seq, taken: false }));
                     }
                 });
@@ -328,13 +347,14 @@ impl QueueTask {
 
     fn load(&self, dead_letter: bool, bodies: Vec<(crate::broker::Seq, crate::broker::Location)>) {
         let (store, results) = (self.store.clone(), self.store_sender.clone());
+        let name = self.node.definition().name.clone();
         tokio::task::spawn_blocking(move || {
             let locations: Vec<_> = bodies.iter().map(|(_, location)| *location).collect();
             let read = store.read(&locations);
-            let bodies = bodies.into_iter().zip(read).map(|((seq, location), message)| match message {
+            let bodies = bodies.into_iter().zip(read).map(|((seq, _), message)| match message {
                 Ok(message) => (seq, Some(message)),
                 Err(why) => {
-                    error!("message {} could not be read back from {location:?}: {why}", seq.0);
+                    error!("queue {name:?}: message {} cannot be read and waits: {why}", seq.0);
                     (seq, None)
                 }
             });
@@ -354,9 +374,6 @@ impl QueueTask {
 
     async fn delete(mut self) {
         let id = self.node.definition().id;
-        for sender in self.connections.values() {
-            let _ = sender.send(ToConnection::Deleted(id));
-        }
         if self.node.definition().lifetime == Lifetime::Permanent {
             self.node.prepare_delete();
             self.finish_turn();
@@ -364,5 +381,55 @@ impl QueueTask {
         } else {
             self.registry.remember(self.node.tally());
         }
+        // From here on senders see for themselves that it is gone; those whose commands lie here cannot.
+        self.mailbox.close();
+        while let Some(message) = self.mailbox.recv().await {
+            match message {
+                ToQueue::Command(Command::MoveIn(message)) => {
+                    self.outside(id, Effect::MovedIn { from: message.from, taken: false });
+                }
+                ToQueue::Stop(stopped) => drop(stopped.send(())),
+                ToQueue::Command(_) => {}
+                other => drop(self.take(other)),
+            }
+        }
+        for sender in self.connections.values() {
+            // A connection that ended meanwhile needs no telling.
+            let _ = sender.send(ToConnection::Deleted(id));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        broker::{Lifetime, QueueDefinition, QueuePolicy},
+        store::MemoryStore,
+    };
+
+    #[tokio::test]
+    async fn a_connection_that_joins_while_the_node_is_deleted_is_told_so() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Box::new(|_| {})));
+        let clock = Clock::start();
+        let registry = Registry::new(
+            store.clone(),
+            crate::server::live::Live::new(crate::config::Config::default()),
+            clock,
+        );
+        let definition = QueueDefinition {
+            id: QueueId(2),
+            name: "d".into(),
+            policy: QueuePolicy::default(),
+            lifetime: Lifetime::DeleteOnClose,
+            shard: 0,
+        };
+        let queue = QueueTask::spawn(Node::create(definition, 1), store, registry, clock);
+        let (sender, mut mailbox) = mpsc::unbounded_channel();
+        // The task has not run yet: all of this lies in its mailbox when it does.
+        assert!(queue.send(ToQueue::Delete).await.is_ok());
+        assert!(queue.send(ToQueue::Join(ConnectionId(1), sender)).await.is_ok());
+        assert!(matches!(mailbox.recv().await, Some(ToConnection::Deleted(QueueId(2)))));
+        assert!(queue.send(ToQueue::Leave(ConnectionId(1))).await.is_err());
     }
 }

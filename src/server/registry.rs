@@ -45,6 +45,8 @@ struct Nodes {
     by_id: FxHashMap<QueueId, Handle>,
     /// The next main queue's id; even.
     next_id: u32,
+    /// Bytes of bodies each node was last told it may keep.
+    share_bytes: u64,
     next_dynamic: u64,
     /// The broker is going down: nothing new.
     stopping: bool,
@@ -96,29 +98,22 @@ impl Registry {
         let sender = QueueTask::spawn(node, self.0.store.clone(), self.clone(), self.0.clock);
         nodes.by_name.insert(name.clone(), id);
         nodes.by_id.insert(id, Handle { name, sender: sender.clone() });
-        self.share_memory(nodes);
+        self.share_memory(nodes, &sender);
         sender
     }
 
-    fn memory_bytes(&self) -> u64 {
-        self.0.live.now().config.memory_bytes
-    }
-
-    /// Every node gets an equal share of the memory for bodies.
-    fn share_memory(&self, nodes: &Nodes) {
-        let count = nodes.by_id.len().max(1) as u64;
-        // Told when the share changes by much, that is when the count passes a power of two.
-        if !count.is_power_of_two() {
-            let share = self.memory_bytes() / count.next_power_of_two();
-            if let Some(newest) = nodes.by_id.values().last() {
-                let _ = newest.sender.try_send(ToQueue::Command(Command::MemoryBudget { bytes: share }));
-            }
+    /// Every node gets an equal share of the memory for bodies, in powers of two.
+    fn share_memory(&self, nodes: &mut Nodes, newest: &mpsc::Sender<ToQueue>) {
+        let share = share_of(self.0.live.now().config.memory_bytes, nodes.by_id.len(), nodes.share_bytes);
+        let budget = || ToQueue::Command(Command::MemoryBudget { bytes: share });
+        // A full mailbox: it keeps its old share until the next change.
+        if share == nodes.share_bytes {
+            let _ = newest.try_send(budget());
             return;
         }
-        let bytes = self.memory_bytes() / count;
+        nodes.share_bytes = share;
         for handle in nodes.by_id.values() {
-            // A full mailbox: it keeps its old share until the next change.
-            let _ = handle.sender.try_send(ToQueue::Command(Command::MemoryBudget { bytes }));
+            let _ = handle.sender.try_send(budget());
         }
     }
 
@@ -248,6 +243,11 @@ impl Registry {
         }
     }
 
+    /// Whether the node has not been deleted.
+    pub fn has(&self, id: QueueId) -> bool {
+        self.nodes().by_id.contains_key(&id)
+    }
+
     /// Sends something to every queue.
     pub async fn broadcast(&self, make: impl Fn() -> Command) {
         for sender in self.senders() {
@@ -325,6 +325,28 @@ impl Registry {
     }
 }
 
+/// A node's share where there are `count` and the share was `last`. It shrinks at once and grows only when it is
+/// four times as much: whoever makes and deletes nodes around a power of two must not have all told each time.
+fn share_of(memory_bytes: u64, count: usize, last: u64) -> u64 {
+    let wanted = memory_bytes / (count.max(1) as u64).next_power_of_two();
+    if wanted < last || wanted / 4 >= last { wanted } else { last }
+}
+
 fn no_topics() -> NoPlace {
     NoPlace::NotImplemented("topics are not supported yet; use a queue".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share_of;
+
+    #[test]
+    fn a_share_shrinks_at_once_and_grows_when_it_is_four_times_as_much() {
+        let mut share = 0;
+        let shares = [1, 2, 3, 4, 5, 4, 5, 4, 2, 1, 2].map(|count| {
+            share = share_of(1024, count, share);
+            share
+        });
+        assert_eq!(shares, [1024, 512, 256, 256, 128, 128, 128, 128, 512, 512, 512]);
+    }
 }

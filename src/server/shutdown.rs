@@ -68,7 +68,7 @@ pub async fn shutdown(
     failed: bool,
 ) -> anyhow::Result<()> {
     registry.stop();
-    connections.tell_all(|| if failed { ToConnection::StoreFailed } else { ToConnection::Stop });
+    connections.stop(|| if failed { ToConnection::StoreFailed } else { ToConnection::Stop });
     let closed = async {
         while connections.count() > 0 {
             tokio::time::sleep(LOOK).await;

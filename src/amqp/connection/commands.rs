@@ -128,6 +128,11 @@ impl Connection {
         }
     }
 
+    /// Input is not being read, and not for want of it: the peer's silence until now does not count.
+    pub fn excuse_silence(&mut self, now: Millis) {
+        self.idle.received(now);
+    }
+
     /// Sends a heartbeat or closes a silent peer, as due.
     pub fn handle_timeout(&mut self, now: Millis) {
         self.now = self.now.max(now);

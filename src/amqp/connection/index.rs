@@ -1,7 +1,8 @@
 //! Where links are: from their ids, which are never reused, to their places.
 //!
 //! Invariant: sorted by id, as ids only grow. A command that names the same link as the one before costs a
-//! comparison, any other a binary search.
+//! comparison, any other a binary search. Removing leaves a gap, swept once gaps outnumber links, so that it costs
+//! no move of all that come after: a peer may have hundreds of thousands of links and end them one by one.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -19,7 +20,9 @@ pub(crate) struct Place {
 /// Ids and places.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    places: Vec<(LinkId, Place)>,
+    /// `None`: removed.
+    places: Vec<(LinkId, Option<Place>)>,
+    removed: usize,
     /// Only a guess; atomic so that a connection can be shared.
     last: AtomicUsize,
 }
@@ -27,12 +30,17 @@ pub(crate) struct Index {
 impl Index {
     /// Adds a link with an id greater than all before.
     pub fn push(&mut self, id: LinkId, place: Place) {
-        self.places.push((id, place));
+        self.places.push((id, Some(place)));
     }
 
     pub fn remove(&mut self, id: LinkId) {
-        if let Ok(at) = self.places.binary_search_by_key(&id, |&(id, _)| id) {
-            self.places.remove(at);
+        let Ok(at) = self.places.binary_search_by_key(&id, |&(id, _)| id) else { return };
+        if self.places.get_mut(at).is_some_and(|(_, place)| place.take().is_some()) {
+            self.removed += 1;
+        }
+        if self.removed * 2 > self.places.len() {
+            self.places.retain(|(_, place)| place.is_some());
+            self.removed = 0;
         }
     }
 
@@ -40,11 +48,11 @@ impl Index {
         if let Some(&(other, place)) = self.places.get(self.last.load(Relaxed))
             && other == id
         {
-            return Some(place);
+            return place;
         }
         let at = self.places.binary_search_by_key(&id, |&(id, _)| id).ok()?;
         self.last.store(at, Relaxed);
-        self.places.get(at).map(|&(_, place)| place)
+        self.places.get(at).and_then(|&(_, place)| place)
     }
 }
 
@@ -63,5 +71,18 @@ mod tests {
         index.remove(LinkId(3));
         assert_eq!(index.get(LinkId(7)), None);
         assert_eq!(index.get(LinkId(8)).map(|place| place.handle), Some(8));
+    }
+
+    #[test]
+    fn gaps_never_outnumber_links() {
+        let mut index = Index::default();
+        for id in 0..1000 {
+            index.push(LinkId(id), Place { channel: 0, handle: 0 });
+            index.remove(LinkId(id.saturating_sub(10)));
+            index.remove(LinkId(id.saturating_sub(10)));
+            assert!(index.places.len() <= 22, "{} places for 10 links", index.places.len());
+        }
+        assert_eq!(index.places.iter().filter(|(_, place)| place.is_some()).count(), 10);
+        assert!((990..1000).all(|id| index.get(LinkId(id)).is_some()));
     }
 }

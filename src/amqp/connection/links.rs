@@ -40,6 +40,7 @@ impl Connection {
         remote_handle: Option<u32>,
     ) -> Result<Place, ProtocolError> {
         let max_message_size = self.config.max_message_size;
+        let partial_bytes = self.partial_bytes.clone();
         let id = LinkId(self.next_link);
         let Some(session) = self.session_mut(channel) else {
             return Err(ProtocolError::UnknownChannel { channel });
@@ -53,7 +54,7 @@ impl Connection {
             Role::Sender => End::Sender(Sender::default()),
             Role::Receiver => {
                 let second = attach.rcv_settle_mode == ReceiverSettleMode::Second;
-                let mut receiver = Receiver::new(max_message_size, second);
+                let mut receiver = Receiver::new(max_message_size, second, partial_bytes);
                 // 2.7.3 says it must be there; where it is not, 0 harms nobody.
                 receiver.credit.begin(attach.initial_delivery_count.unwrap_or(0));
                 End::Receiver(receiver)
@@ -228,12 +229,20 @@ impl Connection {
         }
     }
 
-    /// Detaches a link. What is queued goes out first as far as windows and credit allow. The peer may go on to
-    /// settle deliveries until it answers; `Detached` comes then.
+    /// Detaches a link. What is queued goes out first as far as windows and credit allow, but not where the link has
+    /// an error: a peer that does not read could have it over and over. The peer may go on to settle deliveries
+    /// until it answers; `Detached` comes then.
     pub fn detach(&mut self, link: LinkId, closed: bool, error: Option<Error>) {
+        if self.phase.is_closing() {
+            return;
+        }
         let Some((place, link)) = self.find(link) else { return };
-        if link.is_live() && !self.phase.is_closing() {
-            self.pump_link(place);
+        if link.is_live() {
+            match &mut link.end {
+                End::Sender(sender) if error.is_some() => sender.give_up(),
+                End::Sender(_) => self.pump_link(place),
+                End::Receiver(receiver) => receiver.abandon(),
+            }
             self.send_detach(place, closed, error);
         }
     }

@@ -24,7 +24,7 @@ use std::{
 use fe2o3_amqp_types::definitions::Fields;
 
 use self::{handshake::Phase, idle::Idle, index::Index, out::Out};
-use super::{Event, LinkId, serial::Serial, session::Session};
+use super::{Event, LinkId, link::incoming::PartialBytes, serial::Serial, session::Session};
 use crate::{limits, time::Millis};
 
 /// How an endpoint behaves.
@@ -118,6 +118,8 @@ pub struct Connection {
     /// Highest channel the peer takes.
     remote_channel_max: u16,
     index: Index,
+    /// What deliveries in parts hold.
+    partial_bytes: PartialBytes,
     /// Links by direction (`true`: we send) and name (2.6.1).
     names: BTreeMap<(bool, Arc<str>), LinkId>,
     /// Links with something to send that nothing forbids.
@@ -172,6 +174,7 @@ impl Connection {
             remote_channels: Vec::new(),
             remote_channel_max: u16::MAX,
             index: Index::default(),
+            partial_bytes: PartialBytes::default(),
             names: BTreeMap::new(),
             ready: VecDeque::new(),
             dirty: Vec::new(),

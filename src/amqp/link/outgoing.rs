@@ -58,6 +58,8 @@ pub(crate) struct Sender {
     queue: VecDeque<Outgoing>,
     /// Bytes of the first message in the queue that went out; `None`: it has not begun.
     begun: Option<usize>,
+    /// Tokens of what was queued when the link was given up.
+    given_up: Vec<u64>,
     sent_messages: u32,
     sent_bytes: u64,
     /// A flow owed, sent behind what is queued.
@@ -91,7 +93,15 @@ impl Sender {
     pub fn abandon(&mut self) -> Vec<u64> {
         let begun = usize::from(self.begun.take().is_some());
         let queue = mem::take(&mut self.queue);
-        queue.iter().skip(begun).filter(|message| !message.settled).map(|message| message.token).collect()
+        let unsettled = queue.iter().skip(begun).filter(|message| !message.settled);
+        let mut tokens = mem::take(&mut self.given_up);
+        tokens.extend(unsettled.map(|message| message.token));
+        tokens
+    }
+
+    /// Nothing more goes out: keeps of what is queued only what `abandon` is to tell.
+    pub fn give_up(&mut self) {
+        self.given_up = self.abandon();
     }
 
     /// Encodes until nothing is left, something forbids more, or `out` is `until` bytes long.

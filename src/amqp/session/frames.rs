@@ -98,8 +98,12 @@ impl Session {
         let End::Receiver(receiver) = &mut link.end else {
             return Err(ProtocolError::ErrantTransfer { handle });
         };
+        let aborted = transfer.aborted;
         let message = receiver.transfer(link.id, handle, &mut self.last_delivery_id, transfer, payload)?;
         events.extend(message.map(Event::Message));
+        if aborted {
+            events.push_back(Event::Aborted { link: link.id });
+        }
         Ok(())
     }
 }

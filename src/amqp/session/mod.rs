@@ -153,15 +153,23 @@ impl Session {
         Some(link)
     }
 
-    /// Tokens of a link's unsettled deliveries and of what it had queued, in delivery order.
+    /// Tokens of a link's unsettled deliveries and of what it had queued, in delivery order;
+    /// lets go of what the link holds.
     pub fn abandon(&mut self, handle: u32) -> Vec<u64> {
         let Some(link) = self.links.get_mut(handle as usize).and_then(Option::as_deref_mut) else {
             return Vec::new();
         };
-        let End::Sender(sender) = &mut link.end else { return Vec::new() };
-        let mut tokens = self.unsettled.take_link(link.id);
-        tokens.append(&mut sender.abandon());
-        tokens
+        match &mut link.end {
+            End::Receiver(receiver) => {
+                receiver.abandon();
+                Vec::new()
+            }
+            End::Sender(sender) => {
+                let mut tokens = self.unsettled.take_link(link.id);
+                tokens.append(&mut sender.abandon());
+                tokens
+            }
+        }
     }
 
     /// The session is to send a flow.

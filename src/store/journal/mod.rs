@@ -280,6 +280,7 @@ fn committer(
         gather: Gather::default(),
         meter: Arc::default(),
         full: false,
+        stuck: false,
         poisoned: None,
     }
 }

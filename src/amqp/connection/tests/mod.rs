@@ -5,6 +5,7 @@
 mod chaos;
 mod deliveries;
 mod handshake;
+mod hoard;
 mod links;
 
 use std::{collections::VecDeque, sync::Arc};

@@ -8,5 +8,8 @@ mod limits;
 mod model;
 mod outcomes;
 mod paging;
+mod policy;
 mod rig;
+mod storm;
+mod suspects;
 mod tally;

@@ -1,0 +1,288 @@
+//! Links through a container, a client's engine on the other end and a house that only takes notes.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use fe2o3_amqp_types::{
+    definitions::{Handle, ReceiverSettleMode, Role, SenderSettleMode},
+    messaging::{Source, Target, TargetArchetype},
+    performatives::Attach,
+};
+
+use crate::{
+    amqp::{
+        self, ClientSasl, Connection, Event, LinkId, Outgoing, SessionId,
+        codec::{
+            DeliveryState, FrameKind, Transfer, encode_transfer, frame_end, frame_start, section, write,
+        },
+    },
+    auth::Verdict,
+    broker::{Command, ConnectionId, Effect, Lifetime, ProducerId, Publish, QueueId},
+    container::{Container, Host, NoPlace, Notice, Place, Wish},
+    limits,
+    time::Millis,
+};
+
+const NOW: Millis = Millis(0);
+
+/// Every address leads to a node; what is sent there is noted.
+#[derive(Default)]
+struct House {
+    nodes: BTreeMap<String, QueueId>,
+    sent: Vec<(QueueId, Command)>,
+}
+
+impl Host for House {
+    fn authenticate(&mut self, _: &str, _: &[u8]) -> Verdict {
+        Verdict::Allowed("anonymous".into())
+    }
+
+    fn resolve(&mut self, address: &str, _: Wish) -> Result<Place, NoPlace> {
+        let next = QueueId(2 + 2 * u32::try_from(self.nodes.len()).unwrap());
+        let node = *self.nodes.entry(address.to_owned()).or_insert(next);
+        Ok(Place { node, dead_letter: false })
+    }
+
+    fn create_dynamic(&mut self, _: Lifetime) -> Result<(String, QueueId), NoPlace> {
+        Err(NoPlace::Limit("no".into()))
+    }
+
+    fn delete(&mut self, _: QueueId) {}
+
+    fn send(&mut self, node: QueueId, command: Command) {
+        self.sent.push((node, command));
+    }
+}
+
+struct Rig {
+    container: Container,
+    client: Connection,
+    session: SessionId,
+    house: House,
+}
+
+impl Rig {
+    fn new(container_id: &str) -> Self {
+        let config = |id: &str| amqp::Config {
+            container_id: id.to_owned(),
+            idle_timeout_ms: Some(1_000),
+            ..amqp::Config::default()
+        };
+        let mut client = Connection::client(config(container_id), ClientSasl::Bare, NOW);
+        let session = client.begin();
+        let container = Container::new(Connection::server(config("broker"), NOW), ConnectionId(1));
+        let mut rig = Self { container, client, session, house: House::default() };
+        rig.exchange();
+        rig
+    }
+
+    /// Carries bytes both ways until there are none; what the client saw.
+    fn exchange(&mut self) -> Vec<Event> {
+        loop {
+            let up = self.client.output().to_vec();
+            assert_eq!(self.container.handle_input(&up, NOW), up.len());
+            self.client.consume_output(up.len(), NOW);
+            self.container.process(NOW, &mut self.house);
+            let down = self.container.output().to_vec();
+            assert_eq!(self.client.handle_input(&down, NOW), down.len());
+            self.container.consume_output(down.len(), NOW);
+            if up.is_empty() && down.is_empty() {
+                break;
+            }
+        }
+        std::iter::from_fn(|| self.client.poll_event()).collect()
+    }
+
+    fn attach(&mut self, role: Role, name: &str, address: Option<&str>) -> LinkId {
+        let address = address.map(str::to_owned);
+        let (mut source, mut target) = (Source::default(), Target::default());
+        match role {
+            Role::Sender => target.address = address,
+            Role::Receiver => source.address = address,
+        }
+        let attach = Attach {
+            name: name.to_owned(),
+            handle: Handle(0),
+            role,
+            snd_settle_mode: SenderSettleMode::Mixed,
+            rcv_settle_mode: ReceiverSettleMode::First,
+            source: Some(Box::new(source)),
+            target: Some(Box::new(TargetArchetype::Target(target))),
+            unsettled: None,
+            incomplete_unsettled: false,
+            initial_delivery_count: None,
+            max_message_size: None,
+            offered_capabilities: None,
+            desired_capabilities: None,
+            properties: None,
+        };
+        let link = self.client.attach(self.session, attach);
+        self.exchange();
+        link
+    }
+
+    fn send(&mut self, link: LinkId, token: u64, settled: bool, message: Vec<u8>) {
+        let body: Arc<[u8]> = message.into();
+        self.client
+            .send(link, Outgoing { token, format: 0, settled, prefix: Vec::new(), body, body_from: 0 });
+    }
+
+    /// Messages the house was sent since last asked, and by whom.
+    fn published(&mut self) -> Vec<(QueueId, ProducerId, Publish)> {
+        let mut all = Vec::new();
+        for (node, command) in self.house.sent.drain(..) {
+            if let Command::Publish { producer, messages } = command {
+                all.extend(messages.into_iter().map(|message| (node, producer, message)));
+            }
+        }
+        all
+    }
+
+    fn answer(&mut self, producer: ProducerId, answers: Vec<(u64, Option<crate::broker::Refusal>)>) {
+        self.container.handle_effects(vec![Effect::Published { producer, answers }], &mut self.house);
+    }
+}
+
+/// A message of `bytes` bytes of data, with a `to`.
+fn message(to: Option<&str>, bytes: usize) -> Vec<u8> {
+    let mut message = Vec::new();
+    if let Some(to) = to {
+        // properties: message-id, user-id, to
+        message.extend_from_slice(&[
+            0x00,
+            0x53,
+            0x73,
+            0xc0,
+            u8::try_from(to.len() + 5).unwrap(),
+            3,
+            0x40,
+            0x40,
+        ]);
+        write::string(&mut message, to);
+    }
+    message.extend_from_slice(&[0x00, 0x53, 0x75]);
+    write::binary(&mut message, &vec![b'x'; bytes]);
+    section::walk(&message).expect("valid sections");
+    message
+}
+
+#[test]
+fn names_in_failure_records_are_bounded_and_endpoints_stay_distinct() {
+    let mut rig = Rig::new(&"c".repeat(1000));
+    for end in ["1", "2"] {
+        rig.attach(Role::Receiver, &("n".repeat(1000) + end), Some("q"));
+    }
+    let wishes: Vec<_> = rig.house.sent.drain(..).map(|(_, command)| command).collect();
+    let wishes: Vec<_> = wishes
+        .iter()
+        .filter_map(|command| match command {
+            Command::Subscribe(wish) => Some(&**wish),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(wishes.len(), 2);
+    assert!(wishes.iter().all(|wish| wish.identity.len() < 3 * limits::IDENTITY_BYTES));
+    assert!(wishes.iter().all(|wish| wish.endpoint.len() < 3 * limits::IDENTITY_BYTES));
+    assert_ne!(wishes[0].endpoint, wishes[1].endpoint);
+}
+
+fn states(events: &[Event]) -> Vec<(&[u64], &DeliveryState)> {
+    let mut states = Vec::new();
+    for event in events {
+        if let Event::Disposition { tokens, state: Some(state), .. } = event {
+            states.push((&tokens[..], state));
+        }
+    }
+    states
+}
+
+#[test]
+fn what_a_relay_link_sent_to_a_node_that_is_deleted_is_refused_and_gives_its_credit_back() {
+    let mut rig = Rig::new("c");
+    let link = rig.attach(Role::Sender, "relay", None);
+    rig.send(link, 7, false, message(Some("gone"), 10));
+    rig.send(link, 8, false, message(Some("stays"), 10));
+    rig.exchange();
+    let published = rig.published();
+    let (gone, producer, _) = published[0];
+    rig.container.node_deleted(gone, &mut rig.house);
+    let events = rig.exchange();
+    let [([7], DeliveryState::Rejected(Some(error)))] = states(&events)[..] else { panic!("{events:?}") };
+    assert_eq!(crate::amqp::codec::condition_name(&error.condition), "amqp:resource-deleted");
+    // An answer that was under way is too late; the other node's is not.
+    rig.answer(producer, vec![(published[1].2.token, None)]);
+    let events = rig.exchange();
+    assert!(matches!(states(&events)[..], [([8], DeliveryState::Accepted)]), "{events:?}");
+    assert_eq!(rig.container.inflight_bytes, 0);
+}
+
+#[test]
+fn messages_sent_settled_count_until_they_are_safe_and_their_answers_stay_here() {
+    let mut rig = Rig::new("c");
+    let link = rig.attach(Role::Sender, "w", Some("q"));
+    let mut sent = Vec::new();
+    for token in 0..3 {
+        rig.send(link, token, true, message(None, 1_000_000));
+        rig.exchange();
+        sent.append(&mut rig.published());
+    }
+    assert!(!rig.container.wants_input(), "3 MB wait for the disk");
+    for (_, producer, publish) in sent {
+        assert!(publish.answer);
+        rig.answer(producer, vec![(publish.token, None)]);
+    }
+    assert!(rig.container.wants_input());
+    assert!(states(&rig.exchange()).is_empty());
+}
+
+#[test]
+fn credit_that_aborted_deliveries_used_up_is_given_again() {
+    let mut rig = Rig::new("c");
+    let link = rig.attach(Role::Sender, "w", Some("q"));
+    let window = limits::PUBLISHER_CREDIT;
+    assert_eq!(rig.container.engine.credit_left(LinkId(0)), window);
+    for id in 0..window {
+        let tag = id.to_be_bytes();
+        let aborted = Transfer {
+            delivery_id: Some(id),
+            delivery_tag: Some(&tag),
+            aborted: true,
+            ..Transfer::default()
+        };
+        let mut frame = Vec::new();
+        let start = frame_start(&mut frame, FrameKind::Amqp, 0);
+        encode_transfer(&aborted, &mut frame);
+        frame_end(&mut frame, start);
+        rig.container.handle_input(&frame, NOW);
+        rig.container.process(NOW, &mut rig.house);
+    }
+    assert!(rig.container.engine.credit_left(LinkId(0)) >= window / 2);
+    assert!(rig.published().is_empty() && link == LinkId(0));
+}
+
+#[test]
+fn a_publisher_that_is_not_read_from_is_not_silent() {
+    let mut rig = Rig::new("c");
+    let link = rig.attach(Role::Sender, "w", Some("q"));
+    rig.send(link, 0, false, message(None, 3_000_000));
+    rig.exchange();
+    let (_, producer, publish) = rig.published().remove(0);
+    rig.container.handle_timeout(Millis(1_500));
+    rig.container.process(Millis(1_500), &mut rig.house);
+    assert!(!rig.container.take_notices().iter().any(|notice| matches!(notice, Notice::Ended(_))));
+    rig.answer(producer, vec![(publish.token, None)]);
+    rig.container.handle_timeout(Millis(2_500));
+    rig.container.process(Millis(2_500), &mut rig.house);
+    assert!(rig.container.take_notices().iter().any(|notice| matches!(notice, Notice::Ended(_))));
+}
+
+#[test]
+fn what_is_logged_of_a_refused_link_is_bounded() {
+    let mut rig = Rig::new("c");
+    rig.attach(Role::Receiver, &"n".repeat(50_000), Some("q"));
+    let refused = |notice: Notice| match notice {
+        Notice::LinkRefused(name, why) => Some(name.len() + why.len()),
+        _ => None,
+    };
+    let lengths: Vec<_> = rig.container.take_notices().into_iter().filter_map(refused).collect();
+    assert!(matches!(lengths[..], [length] if length < 2_000), "{lengths:?}");
+}
