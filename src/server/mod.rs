@@ -5,6 +5,7 @@
 
 mod clock;
 mod connection;
+mod host;
 mod http;
 mod listener;
 mod live;
