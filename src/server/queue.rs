@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
-use super::{clock::Clock, connection::ToConnection, registry::Registry};
+use super::{clock::Clock, connection::ToConnection, registry::Registry, wording};
 use crate::{
-    broker::{BreakerState, Command, ConnectionId, Counts, Effect, Lifetime, Node, QueueId, Tally},
+    broker::{Command, ConnectionId, Counts, Effect, Lifetime, Node, QueueId, Tally},
     store::{Store, StoreError},
 };
 
@@ -270,7 +270,7 @@ impl QueueTask {
                     continue;
                 }
                 Effect::Breaker { state } => {
-                    self.tell_breaker(*state);
+                    wording::tell_breaker(&self.node.definition().name, *state, self.clock.now());
                     continue;
                 }
                 Effect::Expire => {
@@ -298,18 +298,6 @@ impl QueueTask {
         {
             // A connection that ended meanwhile sends Unsubscribe for all of its links.
             let _ = sender.send(ToConnection::Effects(effects));
-        }
-    }
-
-    fn tell_breaker(&self, state: BreakerState) {
-        let name = &self.node.definition().name;
-        match state {
-            BreakerState::Closed => info!("queue {name:?}: breaker closed, delivery goes on as usual"),
-            BreakerState::Open { until } => {
-                let ms = until.since_ms(self.clock.now());
-                warn!("queue {name:?}: breaker open: too much fails, nothing is delivered for {ms} ms");
-            }
-            BreakerState::HalfOpen { .. } => info!("queue {name:?}: breaker half-open, probing"),
         }
     }
 
