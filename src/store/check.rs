@@ -258,7 +258,8 @@ fn view_of_index(dir: &Path, files: &[SegmentFile], scratch: &Scratch, report: &
         }
     };
     let position = checkpoint.position;
-    if !files.is_empty() && !files.iter().any(|file| file.number == position.segment) {
+    // As `serve` judges it: only an index that never saw a checkpoint may stand without the journal's segment.
+    if position != recovery::BEGINNING && !files.iter().any(|file| file.number == position.segment) {
         let text = format!(
             "segment {}, where the index's last checkpoint is, is missing; restore it from a copy",
             position.segment

@@ -159,6 +159,22 @@ fn check_says_ok_and_calls_a_torn_tail_a_note() {
 }
 
 #[test]
+fn check_finds_a_journal_that_was_removed_from_under_its_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), small());
+    store.locations(vec![put(2, 1, b"one")]);
+    store.store.close().unwrap();
+    drop(store);
+    assert!(check(dir.path()).unwrap().is_ok());
+    for segment in segments(dir.path()) {
+        fs::remove_file(segment).unwrap();
+    }
+    let report = check(dir.path()).unwrap();
+    assert!(!report.is_ok(), "{report}");
+    assert!(report.findings[0].text.contains("is missing"), "{report}");
+}
+
+#[test]
 fn a_wrong_location_is_an_error_for_that_message_only() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), small());
