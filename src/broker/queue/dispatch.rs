@@ -52,6 +52,7 @@ impl Queue {
         effects: &mut Vec<Effect>,
     ) -> Dispatched {
         let mut done = Dispatched::default();
+        self.sweep_ended();
         self.browse(now, memory, effects, &mut done);
         let mut touched: VecDeque<u32> = VecDeque::new();
         let mut idle = 0;
