@@ -286,9 +286,10 @@ impl Queue {
         self.consumers.len()
     }
 
-    /// Takes those that ended off all lists, together: a connection may end with thousands of them.
+    /// Takes those that ended off all lists, many together: a connection may end with hundreds of thousands. Until
+    /// then who comes upon one on a list passes it over.
     fn sweep_ended(&mut self) {
-        if self.ended.is_empty() {
+        if self.ended.is_empty() || self.ended.len() * 4 < self.tally.consumers as usize {
             return;
         }
         let Self { consumers, ring, browsers, asking, .. } = self;

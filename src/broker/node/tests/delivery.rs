@@ -228,3 +228,24 @@ fn consumers_that_end_and_begin_in_one_turn_are_neither_served_after_their_end_n
     }
     assert!(rig.node.main.slots() <= 4, "{} slots", rig.node.main.slots());
 }
+
+#[test]
+fn consumers_that_took_their_credit_back_do_not_keep_a_message_from_one_that_has_some() {
+    let mut rig = Rig::new();
+    (1..=20).for_each(|id| rig.subscribe(wish(id), 10));
+    (1..=19).for_each(|id| rig.flow(id, 0, 0, false));
+    rig.publish_n(1);
+    assert_eq!(rig.got().iter().map(|got| got.0).collect::<Vec<_>>(), [20]);
+}
+
+#[test]
+fn consumers_that_ended_do_not_keep_a_message_from_one_that_is_there() {
+    let mut rig = Rig::new();
+    (1..=20).for_each(|id| rig.subscribe(wish(id), 10));
+    (1..=3).for_each(|id| rig.run(Command::Unsubscribe { consumer: c(id), cause: DetachCause::Clean }));
+    (4..=18).for_each(|id| rig.flow(id, 0, 0, false));
+    rig.publish_n(2);
+    let mut got: Vec<_> = rig.got().iter().map(|got| got.0).collect();
+    got.sort_unstable();
+    assert_eq!(got, [19, 20]);
+}
