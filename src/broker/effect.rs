@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use super::{ConsumerId, EntryState, Location, Message, MoveIn, Outcome, ProducerId, QueueId, Seq};
+use super::{
+    BreakerState, ConsumerId, EntryState, Location, Message, MoveIn, Outcome, ProducerId, QueueId, Seq,
+};
 
 /// Something to do for the outside.
 // The variants say what their fields are about; the fields are named for what they are.
@@ -30,6 +32,8 @@ pub enum Effect {
     MoveOut { queue: String, message: Box<MoveIn> },
     /// Tell the queue it came from, `Command::MovedOut` there.
     MovedIn { from: (QueueId, Seq), taken: bool },
+    /// The queue's breaker opened, began to probe, or closed: for the log.
+    Breaker { state: BreakerState },
     /// The node's lifetime policy says it is to be deleted now.
     Expire,
 }

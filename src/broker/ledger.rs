@@ -1,8 +1,9 @@
 //! What a node owes: records to the store, and answers that wait for them to be safe.
 //!
 //! Invariant: an answer leaves only after the batch with its record was committed (or, to a publisher,
-//! when the message was finally settled first), and each is given once. Batches are kept, by what
-//! they were about, until their fate is known. Knows no queues: who asks says what a record means.
+//! when the message was finally settled first), and each is given once. New messages are never in one batch
+//! with anything else: those the store may refuse, and only those. Batches are kept, by what they were
+//! about, until their fate is known. Knows no queues: who asks says what a record means.
 
 use std::{collections::VecDeque, hash::Hash};
 
@@ -14,29 +15,14 @@ use super::{
 };
 use std::sync::Arc;
 
-/// A message whose new place on disk a batch will tell.
+/// A new message whose place on disk a batch will tell.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Put {
     /// Where the message is now (it may have moved since).
     pub queue: QueueId,
     pub seq: u64,
-    /// A `Keep`, not a new message.
-    pub keep: bool,
     /// Who waits for an answer to it.
     pub answer: Option<(ProducerId, u64)>,
-}
-
-/// What a record was about, to make it anew from the state of then if its batch fails.
-#[derive(Debug, Clone)]
-pub(crate) enum Redo {
-    /// The queue's definition changed.
-    Defined(Arc<QueueDefinition>),
-    /// It is gone.
-    Gone(QueueId, u64),
-    /// It changed.
-    Changed(QueueId, u64),
-    /// It moved.
-    Moved { from: (QueueId, Seq), to: (QueueId, u64) },
 }
 
 /// Somebody to tell once a batch is safe.
@@ -52,10 +38,43 @@ pub(crate) enum Notice {
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     pub ticket: u64,
+    /// The new messages; if there are any, there is nothing else.
     pub puts: Vec<Put>,
+    /// Where the messages are now that are written again.
+    pub kept: Vec<(QueueId, u64)>,
     pub notices: Vec<Notice>,
-    pub redo: Vec<Redo>,
 }
+
+/// A batch that still grows.
+#[derive(Debug, Default)]
+struct Open {
+    records: Vec<Record>,
+    /// What `records` is about.
+    pending: Pending,
+}
+
+impl Open {
+    fn new(ticket: u64) -> Self {
+        Self { records: Vec::new(), pending: Pending { ticket, ..Pending::default() } }
+    }
+
+    /// Ends it, if there is anything in it, and begins the one with the next ticket of its kind.
+    fn close(&mut self, patient: bool) -> Option<(Batch, Pending)> {
+        let ticket = self.pending.ticket;
+        let next = Pending { ticket: ticket + KINDS, ..Pending::default() };
+        let pending = std::mem::replace(&mut self.pending, next);
+        if self.records.is_empty() {
+            return None;
+        }
+        let records = std::mem::take(&mut self.records);
+        // As much room as last time: batches of a busy queue are alike.
+        self.records.reserve(records.len().min(1024));
+        Some((Batch { ticket: Ticket(ticket), records, patient }, pending))
+    }
+}
+
+/// Kinds of batches: new messages, and the rest. Each turn has a ticket for each.
+const KINDS: u64 = 2;
 
 /// Values collected by whom they are for, in order of first appearance.
 #[derive(Debug)]
@@ -92,9 +111,13 @@ impl<K: Copy + Eq + Hash, V> Grouped<K, V> {
 /// The books of a node.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    records: Vec<Record>,
-    /// What `records` is about; its ticket is the next batch's.
-    open: Pending,
+    /// New messages of this turn.
+    fresh: Open,
+    /// Everything else, which may be about them.
+    rest: Open,
+    /// Ended, but not handed out yet.
+    ready: VecDeque<Batch>,
+    /// Ended, by ticket.
     in_flight: VecDeque<Pending>,
     answers: Grouped<ProducerId, (u64, Option<Refusal>)>,
     settled: Grouped<ConsumerId, (Seq, Outcome)>,
@@ -104,8 +127,9 @@ pub(crate) struct Ledger {
 impl Ledger {
     pub(crate) fn new() -> Self {
         Self {
-            records: Vec::new(),
-            open: Pending { ticket: 1, ..Pending::default() },
+            fresh: Open::new(1),
+            rest: Open::new(2),
+            ready: VecDeque::new(),
             in_flight: VecDeque::new(),
             answers: Grouped::new(),
             settled: Grouped::new(),
@@ -122,24 +146,26 @@ impl Ledger {
         message: Arc<Message>,
         answer: Option<(ProducerId, u64)>,
     ) -> (u64, u32) {
-        self.records.push(Record::Put { queue, seq: Seq(seq), message });
-        self.open.puts.push(Put { queue, seq, keep: false, answer });
-        (self.open.ticket, (self.open.puts.len() - 1) as u32)
+        let Open { records, pending } = &mut self.fresh;
+        records.push(Record::Put { queue, seq: Seq(seq), message });
+        pending.puts.push(Put { queue, seq, answer });
+        (pending.ticket, (pending.puts.len() - 1) as u32)
     }
 
-    /// Records the queue itself.
+    /// Records the queue itself, in a batch of its own: before any message in it is.
     pub(crate) fn define(&mut self, definition: &QueueDefinition) {
-        let definition = Arc::new(definition.clone());
-        self.records.push(Record::Define(Arc::clone(&definition)));
-        self.open.redo.push(Redo::Defined(definition));
+        self.seal();
+        self.rest.records.push(Record::Define(Arc::new(definition.clone())));
+        self.seal();
     }
 
     /// Records that the queue and all in it are gone.
     pub(crate) fn delete(&mut self, queue: QueueId) {
-        self.records.push(Record::Delete(queue));
+        self.rest.records.push(Record::Delete(queue));
     }
 
-    /// Records that a message is still there.
+    /// Records that a message is still there. Its put must have been committed: the store takes our word for
+    /// it that the message exists.
     pub(crate) fn keep(
         &mut self,
         queue: QueueId,
@@ -147,51 +173,47 @@ impl Ledger {
         location: Location,
         state: Option<Arc<EntryState>>,
     ) {
-        self.records.push(Record::Keep { queue, seq: Seq(seq), location, state });
-        self.open.puts.push(Put { queue, seq, keep: true, answer: None });
+        self.rest.records.push(Record::Keep { queue, seq: Seq(seq), location, state });
+        self.rest.pending.kept.push((queue, seq));
     }
 
     /// Records that a message is gone.
     #[inline]
     pub(crate) fn gone(&mut self, queue: QueueId, seq: u64) {
-        self.records.push(Record::Settle { queue, seq: Seq(seq) });
-        self.open.redo.push(Redo::Gone(queue, seq));
+        self.rest.records.push(Record::Settle { queue, seq: Seq(seq) });
     }
 
     /// Records new counters.
     pub(crate) fn count(&mut self, queue: QueueId, seq: u64, delivery_count: u32, acquired_count: u32) {
-        self.records.push(Record::Count { queue, seq: Seq(seq), delivery_count, acquired_count });
-        self.open.redo.push(Redo::Changed(queue, seq));
+        self.rest.records.push(Record::Count { queue, seq: Seq(seq), delivery_count, acquired_count });
     }
 
     /// Records a new state.
     pub(crate) fn state(&mut self, queue: QueueId, seq: u64, state: Arc<EntryState>) {
-        self.records.push(Record::State { queue, seq: Seq(seq), state });
-        self.open.redo.push(Redo::Changed(queue, seq));
+        self.rest.records.push(Record::State { queue, seq: Seq(seq), state });
     }
 
     /// Records a move.
     pub(crate) fn moved(&mut self, from: (QueueId, Seq), to: (QueueId, u64), state: Arc<EntryState>) {
-        self.records.push(Record::Move { from, to: (to.0, Seq(to.1)), state });
-        self.open.redo.push(Redo::Moved { from, to });
+        self.rest.records.push(Record::Move { from, to: (to.0, Seq(to.1)), state });
     }
 
     /// The put with this ticket and index, while its batch is open or in flight.
     pub(crate) fn pending_put(&mut self, (ticket, index): (u64, u32)) -> Option<&mut Put> {
-        let batch = if ticket == self.open.ticket {
-            &mut self.open
+        let batch = if ticket == self.fresh.pending.ticket {
+            &mut self.fresh.pending
         } else {
-            let first = self.in_flight.front()?.ticket;
-            self.in_flight.get_mut(usize::try_from(ticket.checked_sub(first)?).ok()?)?
+            let at = self.in_flight.binary_search_by_key(&ticket, |batch| batch.ticket).ok()?;
+            self.in_flight.get_mut(at)?
         };
         batch.puts.get_mut(index as usize)
     }
 
     /// A message with an uncommitted `Keep` moved within the node.
     pub(crate) fn keep_moved(&mut self, from: (QueueId, u64), to: (QueueId, u64)) {
-        let batches = self.in_flight.iter_mut().chain([&mut self.open]);
-        for put in batches.flat_map(|b| &mut b.puts).filter(|p| p.keep && (p.queue, p.seq) == from) {
-            (put.queue, put.seq) = to;
+        let batches = self.in_flight.iter_mut().chain([&mut self.rest.pending]);
+        for kept in batches.flat_map(|batch| &mut batch.kept).filter(|kept| **kept == from) {
+            *kept = to;
         }
     }
 
@@ -208,15 +230,17 @@ impl Ledger {
         self.answers.push(producer, (token, refusal));
     }
 
-    /// Gives a notice when all records so far are safe: at once if none is under way.
+    /// Gives a notice when all records so far, but those of new messages, are safe: at once if none is
+    /// under way.
     pub(crate) fn notify_when_safe(&mut self, notice: Notice) {
-        if self.records.is_empty() {
-            match self.in_flight.back_mut() {
-                Some(batch) => batch.notices.push(notice),
-                None => self.notify(notice),
-            }
-        } else {
-            self.open.notices.push(notice);
+        if !self.rest.records.is_empty() {
+            self.rest.pending.notices.push(notice);
+            return;
+        }
+        // New messages may be refused, and nobody settles one in the batch that brings it.
+        match self.in_flight.iter_mut().rfind(|batch| batch.puts.is_empty()) {
+            Some(batch) => batch.notices.push(notice),
+            None => self.notify(notice),
         }
     }
 
@@ -233,32 +257,40 @@ impl Ledger {
         self.moved_in.push((from, false));
     }
 
-    /// The records since the last call.
+    /// The next batch of the records made so far, until there is none.
     pub(crate) fn take_batch(&mut self) -> Option<Batch> {
-        if self.records.is_empty() {
-            return None;
+        if self.ready.is_empty() {
+            self.seal();
         }
-        let ticket = self.open.ticket;
+        self.ready.pop_front()
+    }
+
+    /// Ends the open batches: new messages first, since the rest may be about them.
+    fn seal(&mut self) {
+        if self.fresh.records.is_empty() && self.rest.records.is_empty() {
+            return;
+        }
         // Settlements whose consumers settled first: no answer is due, and until they are written the
         // message would merely come again. Counts never wait: they are to be right after a crash.
-        let patient = self.open.notices.is_empty()
-            && self.records.iter().all(|record| matches!(record, Record::Settle { .. }));
-        let records = std::mem::take(&mut self.records);
-        // As much room as last time: batches of a busy queue are alike.
-        self.records.reserve(records.len().min(1024));
-        let next = Pending { ticket: ticket + 1, ..Pending::default() };
-        self.in_flight.push_back(std::mem::replace(&mut self.open, next));
-        Some(Batch { ticket: Ticket(ticket), records, patient })
+        let patient = self.rest.pending.notices.is_empty()
+            && self.rest.records.iter().all(|record| matches!(record, Record::Settle { .. }));
+        let closed = [self.fresh.close(false), self.rest.close(patient)];
+        for (batch, pending) in closed.into_iter().flatten() {
+            self.ready.push_back(batch);
+            self.in_flight.push_back(pending);
+        }
     }
 
     /// Ticket of the newest batch that has a record, be it open still.
     pub(crate) fn newest(&self) -> u64 {
-        self.open.ticket - u64::from(self.records.is_empty())
+        let open = [&self.rest, &self.fresh].into_iter().find(|open| !open.records.is_empty());
+        let newest = open.map(|open| &open.pending).or(self.in_flight.back());
+        newest.map_or(0, |pending| pending.ticket)
     }
 
     /// All batches up to this ticket have met their fate.
     pub(crate) fn settled_through(&self) -> u64 {
-        self.in_flight.front().map_or(self.open.ticket, |b| b.ticket) - 1
+        self.in_flight.front().unwrap_or(&self.fresh.pending).ticket - 1
     }
 
     /// Takes the batch with this ticket out: its fate is known. Batches before it have none of their own
@@ -283,39 +315,4 @@ impl Ledger {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_are_grouped_and_keep_their_order() {
-        let mut ledger = Ledger::new();
-        for token in 0..6 {
-            ledger.answer(ProducerId(token % 2), token, None);
-        }
-        let mut effects = Vec::new();
-        ledger.flush(&mut effects);
-        let tokens: Vec<(u64, Vec<u64>)> = effects
-            .iter()
-            .map(|e| match e {
-                Effect::Published { producer, answers } => {
-                    (producer.0, answers.iter().map(|a| a.0).collect())
-                }
-                _ => unreachable!(),
-            })
-            .collect();
-        assert_eq!(tokens, [(0, vec![0, 2, 4]), (1, vec![1, 3, 5])]);
-    }
-
-    #[test]
-    fn a_notice_waits_for_the_newest_batch_under_way() {
-        let mut ledger = Ledger::new();
-        ledger.gone(QueueId(0), 1);
-        let first = ledger.take_batch().map(|b| b.ticket);
-        assert_eq!(first, Some(Ticket(1)));
-        ledger.notify_when_safe(Notice::Settled(ConsumerId(1), Seq(1), Outcome::Accepted));
-        let mut effects = Vec::new();
-        ledger.flush(&mut effects);
-        assert!(effects.is_empty());
-        assert_eq!(ledger.take_pending(Ticket(1)).map(|p| p.notices.len()), Some(1));
-    }
-}
+mod tests;

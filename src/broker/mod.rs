@@ -5,6 +5,7 @@
 //! or randomness (the seed is an argument). Knows nothing of AMQP's wire format (see `container`).
 
 pub mod address;
+mod breaker;
 #[allow(missing_docs)] // the variants' texts name their fields
 mod command;
 mod commit;
@@ -22,8 +23,10 @@ mod publish;
 mod queue;
 #[allow(missing_docs)] // the variants' texts name their fields
 mod record;
+pub mod rules;
 mod settlement;
 
+pub use breaker::BreakerState;
 pub use command::{Command, DetachCause, Modified, MoveIn, Outcome, Publish, Settlement, Subscribe};
 pub use effect::{Delivery, Effect, Refusal};
 pub use ids::{ConnectionId, ConsumerId, ProducerId, QueueId, Seq, Ticket};

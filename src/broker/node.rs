@@ -9,11 +9,13 @@ use std::collections::BTreeSet;
 use rustc_hash::FxHashMap;
 
 use super::{
-    Batch, Command, ConsumerId, Effect, ProducerId, QueueDefinition, Restored, Subscribe,
+    Batch, BreakerState, Command, ConsumerId, Effect, ProducerId, QueueDefinition, Restored, Subscribe,
+    breaker::Breaker,
     dead_letter::Moves,
     evacuation::Evacuation,
     ledger::Ledger,
     lifetime::Had,
+    policy::BreakerPolicy,
     queue::{
         MAX_PRIORITY, Memory, Queue,
         entry::{Entry, FIRST_ACQUIRER, Status},
@@ -75,10 +77,15 @@ impl Node {
     #[must_use]
     pub fn new(definition: QueueDefinition, seed: u64) -> Self {
         let main = definition.id.main();
+        let breaker = Breaker::new(definition.policy.breaker.clone());
         Self {
             definition,
-            main: Queue::new(main),
-            dead: Queue::new(main.dead_letter()),
+            main: Queue::new(main, breaker),
+            // Nothing is tried again there, so there is no storm to stop.
+            dead: Queue::new(
+                main.dead_letter(),
+                Breaker::new(BreakerPolicy { enabled: false, ..BreakerPolicy::default() }),
+            ),
             ledger: Ledger::new(),
             memory: Memory { resident: 0, budget: MEMORY_BUDGET },
             rng: Rng(seed),
@@ -165,7 +172,10 @@ impl Node {
                 self.main.spill_newest(&mut self.memory);
                 self.dead.spill_newest(&mut self.memory);
             }
-            Command::Policy(policy) => self.definition.policy = *policy,
+            Command::Policy(policy) => {
+                self.main.breaker.set_policy(&policy.breaker);
+                self.definition.policy = *policy;
+            }
             Command::MoveIn(message) => self.move_in(*message),
             Command::MovedOut { seq, taken } => self.moved_out(seq.0, taken),
             Command::Purge { dead_letter } => self.purge(dead_letter),
@@ -211,6 +221,7 @@ impl Node {
         for dead in [false, true] {
             self.dispatch(now, dead, effects);
         }
+        effects.extend(self.main.breaker.take_change().map(|state| Effect::Breaker { state }));
         self.offer_moves(effects);
         self.finish_evacuation(effects);
         self.regulate(effects);
@@ -253,7 +264,8 @@ impl Node {
         }
     }
 
-    /// The records since the last call, if any.
+    /// The records since the last call, until there are none: new messages, which the store may refuse,
+    /// in a batch of their own before all else.
     pub fn take_batch(&mut self) -> Option<Batch> {
         self.ledger.take_batch()
     }
@@ -296,6 +308,12 @@ impl Node {
     #[must_use]
     pub fn counts(&self) -> (Counts, Counts) {
         (self.main.tally, self.dead.tally)
+    }
+
+    /// What the queue's retry-storm breaker does. (The dead-letter tree has none.)
+    #[must_use]
+    pub fn breaker(&self) -> BreakerState {
+        self.main.breaker.state()
     }
 
     /// The definition as it is now.

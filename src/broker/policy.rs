@@ -3,6 +3,8 @@
 //! Invariant: a `QueuePolicy` is always valid (the configuration checks before it builds one). It says
 //! what to do and never does it; `retry`, `settlement` and `queue` read it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// A queue's rules. Durations are milliseconds, sizes bytes.
@@ -29,6 +31,14 @@ pub struct QueuePolicy {
     pub stranded_after_ms: u64,
     /// How many of the oldest unsettled deliveries of a lost connection count as failed attempts.
     pub crash_suspects: u32,
+    /// What to do with which failure; the first that matches decides, before those that are shipped.
+    pub rules: Vec<Rule>,
+    /// Delays that rules may name.
+    pub delays: BTreeMap<String, RetryDelay>,
+    /// When delivery pauses since too much of it fails. Not in the journal: the configuration rules anyway
+    /// (`server::recover` takes every policy from it), and the stored form stays what it is.
+    #[serde(skip)]
+    pub breaker: BreakerPolicy,
 }
 
 impl Default for QueuePolicy {
@@ -44,6 +54,9 @@ impl Default for QueuePolicy {
             expired: ExpiredTo::DeadLetter,
             stranded_after_ms: 60_000,
             crash_suspects: 1,
+            rules: Vec::new(),
+            delays: BTreeMap::new(),
+            breaker: BreakerPolicy::default(),
         }
     }
 }
@@ -67,6 +80,115 @@ pub struct RetryDelay {
 impl Default for RetryDelay {
     fn default() -> Self {
         Self { first_ms: 0, initial_ms: 100, multiplier: 2.0, max_ms: 30_000, jitter: 0.2 }
+    }
+}
+
+/// A rule on failures. What is `None` matches anything; `rules` does the matching.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Rule {
+    /// What the failure record calls it.
+    pub name: String,
+    /// The outcome it is about. `None`: any; but only a rule that says `rejected` itself can do anything
+    /// with a rejected message other than dead-letter it.
+    pub outcome: Option<RuleOutcome>,
+    /// The error condition: `*` stands for any run of characters, `?` for one; letter case is ignored.
+    pub condition: Option<String>,
+    /// An annotation the consumer gave with its answer.
+    pub annotation: Option<RuleAnnotation>,
+    /// The attempt that failed, 1 for the first.
+    pub attempt: Option<AttemptRange>,
+    /// What kind of failure this is.
+    pub class: Class,
+    /// What happens.
+    pub action: Action,
+    /// For `retry`: which of the policy's `delays`; `None`: `retry_delay`.
+    pub delay: Option<String>,
+}
+
+/// The outcomes a rule can be about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuleOutcome {
+    /// `modified(delivery-failed=true)`.
+    Failed,
+    /// `rejected`.
+    Rejected,
+    /// The connection was lost while the consumer held the message, and it is a crash suspect.
+    Lost,
+}
+
+/// An annotation to look for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RuleAnnotation {
+    /// Its key.
+    pub name: String,
+    /// Its value as text, a pattern like `Rule::condition`; `None`: any value.
+    pub value: Option<String>,
+}
+
+/// Attempts from `from` to `to`, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AttemptRange {
+    /// The first of them.
+    pub from: u32,
+    /// The last of them.
+    pub to: u32,
+}
+
+/// What kind of failure a rule sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// It may go well the next time.
+    Transient,
+    /// It will go the same way every time.
+    Permanent,
+    /// The message harms its consumers.
+    Poison,
+}
+
+/// What a rule does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Another attempt after a delay, up to `max_attempts`.
+    Retry,
+    /// To the dead letters, at once.
+    DeadLetter,
+    /// Back to its place at once, as if released; `max_attempts` is not looked at.
+    Release,
+}
+
+/// The budget of failures, and what happens when it is used up.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BreakerPolicy {
+    /// Whether there is a breaker at all.
+    pub enabled: bool,
+    /// Share of the settlements that must have failed, above 0 to 1.
+    pub share: f64,
+    /// Fewest failures.
+    pub at_least: u32,
+    /// The time they are counted over.
+    pub window_ms: u64,
+    /// How long delivery pauses the first time; from then on twice as long each time the probes fail.
+    pub pause_ms: u64,
+    /// Longest pause.
+    pub max_pause_ms: u64,
+}
+
+impl Default for BreakerPolicy {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            share: 0.5,
+            at_least: 20,
+            window_ms: 10_000,
+            pause_ms: 1000,
+            max_pause_ms: 30_000,
+        }
     }
 }
 

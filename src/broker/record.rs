@@ -45,7 +45,9 @@ pub struct Location {
     pub len: u32,
 }
 
-/// The records a node made since the last batch; the store commits all or none.
+/// Some of the records a node made; the store commits all or none. Either all of them are `Put`s or none
+/// is, and a store without room refuses only the former: what was said of a message it does not know is
+/// nothing to it. Only of a `Keep` it cannot know: those are made of committed messages only.
 #[derive(Debug)]
 pub struct Batch {
     /// The node's number for it.

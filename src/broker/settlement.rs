@@ -9,13 +9,16 @@ use std::sync::Arc;
 use super::{
     Annotations, Cause, ConsumerId, DeathReason, DetachCause, Failure, FailureOutcome, Modified, Outcome,
     Seq, Settlement,
+    breaker::weigh,
     ledger::{Ledger, Notice},
     node::Node,
+    policy::Action,
     queue::{
         Memory, Queue,
         entry::{Entry, Status},
         retry,
     },
+    rules::{self, Nack, Ruling},
 };
 use crate::{limits::FAILURES_KEPT, time::Millis};
 
@@ -41,6 +44,8 @@ struct Verdict {
     failed: Option<FailureOutcome>,
     cause: Option<Cause>,
     annotations: Annotations,
+    /// The annotations as texts, for the rules.
+    words: Vec<(String, String)>,
     undeliverable_here: bool,
     not_before: Option<Millis>,
 }
@@ -50,6 +55,7 @@ impl Verdict {
         failed: None,
         cause: None,
         annotations: Annotations(Vec::new()),
+        words: Vec::new(),
         undeliverable_here: false,
         not_before: None,
     };
@@ -61,17 +67,27 @@ impl Verdict {
                 Self { failed: Some(FailureOutcome::Rejected), cause: cause.map(|c| *c), ..Self::RELEASED }
             }
             Outcome::Modified(modified) => {
-                let Modified { delivery_failed, undeliverable_here, annotations, cause, not_before } =
+                let Modified { delivery_failed, undeliverable_here, annotations, words, cause, not_before } =
                     *modified;
                 Self {
                     failed: delivery_failed.then_some(FailureOutcome::Failed),
                     cause: cause.map(|c| *c),
                     annotations,
+                    words,
                     undeliverable_here,
                     not_before: not_before.filter(|_| delivery_failed),
                 }
             }
         }
+    }
+}
+
+impl Verdict {
+    /// Whether it raises `delivery-count`. A rule that releases lets a rejection or a lost connection go
+    /// uncounted; "delivery-failed … MUST have their delivery-count incremented" (3.4.5) holds all the same.
+    fn counts(&self, ruling: Option<&Ruling>) -> bool {
+        let released = ruling.is_some_and(|ruling| ruling.action == Action::Release);
+        self.failed.is_some_and(|failed| failed == FailureOutcome::Failed || !released)
     }
 }
 
@@ -111,11 +127,15 @@ impl Node {
                 }
                 continue;
             }
+            let given_back = held.map(|e| e.acquired_count);
             let outcome = match outcome {
                 Some(outcome) => outcome,
                 // "settled=true without a state …: the source's default-outcome where one was set, else released"
                 None => queue.consumer(slot).map_or(Outcome::Released, |c| c.default_outcome.clone()),
             };
+            if let Some(failed) = given_back.and_then(|n| weigh(&outcome, n)) {
+                queue.breaker.settled(now, seq.0, failed);
+            }
             let confirmed = confirm.then(|| outcome.clone());
             let fate = self.resolve(now, dead, slot, seq.0, outcome);
             if let Some(outcome) = confirmed {
@@ -175,6 +195,9 @@ impl Node {
                 // "The oldest crash-suspects per link get delivery-count + 1, the rest only acquired-count + 1"
                 DetachCause::Lost => {
                     let failed = (i < suspects).then_some(FailureOutcome::Lost);
+                    if failed.is_some() {
+                        self.queue_mut(dead).breaker.settled(now, seq, true);
+                    }
                     self.give_back(now, dead, slot, seq, Verdict { failed, ..Verdict::RELEASED });
                 }
             }
@@ -190,14 +213,18 @@ impl Node {
             Some(c) => (verdict.undeliverable_here.then(|| c.endpoint.clone()), Arc::clone(&c.identity)),
             None => (None, Arc::from("")),
         };
-        let Some(entry) = queue.entries.get_mut(seq) else { return Fate::Unrecorded };
-        let failures = entry.delivery_count.saturating_add(u32::from(verdict.failed.is_some()));
+        let Some(attempt) = queue.entries.get(seq).map(|e| e.delivery_count.saturating_add(1)) else {
+            return Fate::Unrecorded;
+        };
+        let ruling = self.rule_on(dead, attempt, &verdict);
+        let Some(entry) = self.queue_mut(dead).entries.get_mut(seq) else { return Fate::Unrecorded };
+        let failures = if verdict.counts(ruling.as_ref()) { attempt } else { entry.delivery_count };
         entry.set_counts(failures, entry.acquired_count.saturating_add(1));
         let expired = entry.expired(now);
         // Failures here, not those the publisher counted nor those before a replay: they set the delay.
         let recorded = entry.state.as_ref().map_or(0, |s| s.failures.len() as u32 + s.failures_dropped);
         let retry = failures.min(recorded.saturating_add(1));
-        let next = self.judge(now, dead, (failures, retry), expired, &verdict);
+        let next = self.judge(now, dead, (failures, retry), expired, &verdict, ruling.as_ref());
 
         let delay_ms = if let Next::Later(due) = next { due.since_ms(now) } else { 0 };
         let Verdict { failed, cause, annotations, .. } = verdict;
@@ -211,7 +238,7 @@ impl Node {
                 cause: cause.clone(),
                 annotations: annotations.clone(),
                 delay_ms,
-                rule: "default".to_owned(),
+                rule: ruling.map_or_else(|| rules::NO_RULE.to_owned(), |ruling| ruling.rule),
             };
             add_failure(entry, failure);
         }
@@ -241,6 +268,14 @@ impl Node {
         }
     }
 
+    /// What the queue's rules say of a failed attempt; nothing in the dead-letter tree, where all stays.
+    fn rule_on(&self, dead: bool, attempt: u32, verdict: &Verdict) -> Option<Ruling> {
+        let outcome = verdict.failed.filter(|_| !dead)?;
+        let condition = verdict.cause.as_ref().map_or("", |cause| cause.condition.as_str());
+        let nack = Nack { outcome, condition, annotations: &verdict.words, attempt };
+        rules::decide(&self.definition.policy, &nack)
+    }
+
     fn judge(
         &mut self,
         now: Millis,
@@ -248,6 +283,7 @@ impl Node {
         (failures, retry): (u32, u32),
         expired: bool,
         verdict: &Verdict,
+        ruling: Option<&Ruling>,
     ) -> Next {
         let back_or_later = |due: Option<Millis>| match due {
             Some(due) if due > now => Next::Later(due),
@@ -258,18 +294,30 @@ impl Node {
             return back_or_later(verdict.not_before);
         }
         let policy = &self.definition.policy;
+        let action = ruling.map(|ruling| ruling.action);
         match verdict.failed {
-            Some(FailureOutcome::Rejected) => Next::Bury(DeathReason::Rejected),
+            // A rule that dead-letters it only agrees with the consumer, whose word stays the reason.
+            Some(FailureOutcome::Rejected) if !matches!(action, Some(Action::Retry | Action::Release)) => {
+                Next::Bury(DeathReason::Rejected)
+            }
             // "If its time to live has passed, it expires instead (Qpid JMS settles its expired messages this way)"
             _ if expired && verdict.undeliverable_here => Next::Expire,
+            Some(_) if action == Some(Action::DeadLetter) => Next::Bury(DeathReason::Policy),
+            Some(_) if action == Some(Action::Release) && !expired => Next::Back,
             // "with 3, a message is processed three times and dead-lettered at the third failure, at the
             // moment of the NACK"
-            Some(_) if failures >= policy.max_attempts => Next::Bury(DeathReason::MaxAttempts),
+            Some(_) if action != Some(Action::Release) && failures >= policy.max_attempts => {
+                Next::Bury(DeathReason::MaxAttempts)
+            }
             _ if expired => Next::Expire,
             Some(_) => {
-                back_or_later(Some(verdict.not_before.unwrap_or_else(|| {
-                    now.plus_ms(retry::delay_ms(&policy.retry_delay, retry, &mut self.rng))
-                })))
+                let delay = ruling.and_then(|r| r.delay.as_ref()).unwrap_or(&policy.retry_delay);
+                // "A consumer may choose the delay of one retry itself": before any rule.
+                back_or_later(Some(
+                    verdict
+                        .not_before
+                        .unwrap_or_else(|| now.plus_ms(retry::delay_ms(delay, retry, &mut self.rng))),
+                ))
             }
             None => Next::Back,
         }

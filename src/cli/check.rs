@@ -5,7 +5,9 @@
 use std::path::PathBuf;
 
 use super::{Failure, print_line};
-use crate::store;
+use crate::store::{self, StoreError};
+
+const WHICH: &str = "the directory is the one given to `verdict serve --data`, ./verdict-data by default";
 
 /// Check a data directory, and say what is in it and what is wrong with it
 ///
@@ -20,10 +22,22 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if !args.dir.is_dir() {
-        let hint = "the directory is the one given to `verdict serve --data`, ./verdict-data by default";
-        return Err(Failure::new(format!("{} is not a directory", args.dir.display())).hint(hint));
+        return Err(Failure::new(format!("{} is not a directory", args.dir.display())).hint(WHICH));
     }
-    let report = store::check::check(&args.dir).map_err(|why| Failure::new(why.to_string()))?;
+    let dir = args.dir.display();
+    let places = ["journal", "index", "lock"];
+    if !places.iter().any(|place| args.dir.join(place).exists()) {
+        return Err(Failure::new(format!("{dir} holds no data of a broker")).hint(WHICH));
+    }
+    let report = store::check::check(&args.dir).map_err(|why| {
+        let failure = Failure::new(format!("cannot check {dir}: {why}"));
+        match why {
+            StoreError::Locked(_) => {
+                Failure::new(why.to_string()).hint("stop that one first, or check a copy")
+            }
+            _ => failure,
+        }
+    })?;
     print_line(report.to_string().trim_end())?;
     if report.is_ok() { Ok(()) } else { Err(Failure::told()) }
 }

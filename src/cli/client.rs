@@ -15,6 +15,7 @@ use fe2o3_amqp::{
 use fe2o3_amqp_types::{
     definitions::{self, ErrorCondition},
     primitives::Symbol,
+    sasl::SaslCode,
 };
 use tokio::{net::TcpStream, time::timeout};
 
@@ -26,7 +27,7 @@ const STEP: Duration = Duration::from_secs(10);
 /// Where the broker is.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct BrokerArgs {
-    /// The broker: amqp://[USER:PASSWORD@]HOST[:PORT]
+    /// The broker: `amqp://[USER:PASSWORD@]HOST[:PORT]`
     #[arg(long, value_name = "URL", default_value = "amqp://127.0.0.1:5672")]
     pub url: Url,
 }
@@ -96,8 +97,12 @@ fn refused(url: &Url, error: &OpenError) -> Failure {
         (Some(_), _) => "it may let in clients without a name: --url amqp://HOST:PORT",
     };
     match error {
+        OpenError::SaslError { code: SaslCode::Auth, .. } => {
+            let why = if url.user.is_some() { ": wrong user name or password" } else { "" };
+            Failure::new(format!("{url} does not let in {who}{why}")).hint(login)
+        }
         OpenError::SaslError { code, .. } => {
-            Failure::new(format!("{url} does not let in {who} (SASL outcome {code:?})")).hint(login)
+            Failure::new(format!("{url} could not check who we are (SASL outcome {code:?})"))
         }
         // That is how the client tells that our mechanism is not among those offered.
         OpenError::NotImplemented(_) => {

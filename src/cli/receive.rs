@@ -29,6 +29,7 @@ use super::{
 ///
 /// The outcome is for every message: `accepted` removes it, `failed` has it tried again (and dead-lettered
 /// after the queue's max-attempts), `rejected` sends it to the dead letters, `released` puts it back.
+/// With another outcome than `accepted` the same messages come again: --count says how many to take.
 /// Dead letters are in the address QUEUE/$deadletter.
 /// Exit code 0: done, or interrupted. 1: fewer than --count came before the timeout.
 #[derive(Debug, clap::Args)]
@@ -43,7 +44,7 @@ pub(super) struct Args {
     /// Stop after so many messages [default: go on]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Stop when no message came for this long [default: wait]
+    /// Stop when no message came for this long, such as 500ms or 10s [default: wait]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
     /// How to settle each message
@@ -55,7 +56,7 @@ pub(super) struct Args {
     /// With --outcome rejected: the error in words
     #[arg(long, value_name = "TEXT", requires = "condition")]
     description: Option<String>,
-    /// Look at messages and leave them where they are
+    /// Look at messages and leave them where they are; --timeout ends it after the last one
     #[arg(long)]
     browse: bool,
     /// Most messages the broker may send ahead
@@ -106,8 +107,13 @@ async fn receive_all(args: Args) -> Result<(), Failure> {
         .source(source.build())
         .credit_mode(CreditMode::Manual)
         .attach(&mut client.session);
-    let mut receiver =
-        within("attaching", attaching).await?.map_err(|error| refused(&args.address, &error))?;
+    let mut receiver = match within("attaching", attaching).await? {
+        Ok(receiver) => receiver,
+        Err(error) => {
+            client.close().await;
+            return Err(refused(&args.address, &error));
+        }
+    };
     let result = tokio::select! {
         result = receive_some(&mut receiver, &args) => result,
         () = interrupted() => Ok(None),
@@ -117,6 +123,10 @@ async fn receive_all(args: Args) -> Result<(), Failure> {
     match (result?, args.count) {
         (Some(received), Some(count)) if received < count => {
             Err(Failure::new(format!("{received} of {count} messages came before the timeout")))
+        }
+        (Some(0), None) => {
+            eprintln!("no message came before the timeout");
+            Ok(())
         }
         _ => Ok(()),
     }

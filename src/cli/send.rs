@@ -53,7 +53,7 @@ pub(super) struct Args {
     /// message-id; %d stands for the message's number, from 1
     #[arg(long, value_name = "ID")]
     message_id: Option<String>,
-    /// The message need not survive a crash of the broker
+    /// The message need not survive a crash or `kill -9` of the broker
     #[arg(long, overrides_with = "durable")]
     non_durable: bool,
     /// The message must survive a crash of the broker (default)
@@ -65,7 +65,7 @@ pub(super) struct Args {
     /// Priority; higher ones are delivered first
     #[arg(long, value_name = "0-9", value_parser = clap::value_parser!(u8).range(0..=9))]
     priority: Option<u8>,
-    /// Application property; may be given more than once
+    /// Application property, its value a string; may be given more than once
     #[arg(long, value_name = "KEY=VALUE", value_parser = property)]
     property: Vec<(String, String)>,
     /// group-id
@@ -77,7 +77,7 @@ pub(super) struct Args {
     /// Address that answers are to be sent to
     #[arg(long, value_name = "ADDRESS")]
     reply_to: Option<String>,
-    /// Give up when the broker takes longer than this for a message
+    /// Give up when the broker takes longer than this for a message, such as 500ms or 10s
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     timeout: Duration,
     /// Tell only what was not accepted
@@ -171,7 +171,13 @@ async fn send_all(args: Args) -> Result<(), Failure> {
     let mut client = Client::connect(&args.broker.url).await?;
     let name = format!("verdict-send-{}", std::process::id());
     let attaching = Sender::attach(&mut client.session, name, args.address.as_str());
-    let mut sender = within("attaching", attaching).await?.map_err(|error| refused(&args.address, &error))?;
+    let mut sender = match within("attaching", attaching).await? {
+        Ok(sender) => sender,
+        Err(error) => {
+            client.close().await;
+            return Err(refused(&args.address, &error));
+        }
+    };
     let result = send_bodies(&mut sender, &mut bodies, &args).await;
     let _ = timeout(Duration::from_secs(10), sender.close()).await;
     client.close().await;

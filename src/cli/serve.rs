@@ -2,7 +2,12 @@
 //!
 //! Invariant: a flag goes before the file, the file before the default. Does not open sockets or disks.
 
-use std::{io::IsTerminal as _, num::NonZeroUsize, path::PathBuf, thread};
+use std::{
+    io::{self, IsTerminal as _},
+    num::NonZeroUsize,
+    path::PathBuf,
+    thread,
+};
 
 use tracing_subscriber::EnvFilter;
 
@@ -10,6 +15,7 @@ use super::Failure;
 use crate::{
     config::{self, Config, Log, LogFormat},
     server,
+    store::StoreError,
 };
 
 /// Run the broker
@@ -18,7 +24,7 @@ use crate::{
 /// It stops in good order at Ctrl-C or SIGTERM.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Logs go to standard error. RUST_LOG=debug (or info,verdict::store=debug) shows more.\n\
+    after_help = "Logs go to standard error. RUST_LOG=debug shows more; so does `level` in the configuration.\n\
                         Every setting of a configuration file is in config.example.toml."
 )]
 pub(super) struct Args {
@@ -72,33 +78,54 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("cannot start {threads} threads: {error}")))?;
-    let listen = config.listen.join(", ");
-    runtime.block_on(server::run(config, None)).map_err(|error| {
-        let in_use = error
-            .chain()
-            .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-            .any(|cause| cause.kind() == std::io::ErrorKind::AddrInUse);
-        let failure = Failure::from(error);
-        if in_use {
-            failure.hint(format!(
-                "another program listens on {listen}; choose another port with --listen HOST:PORT"
-            ))
-        } else {
-            failure
+    runtime.block_on(server::run(config, None)).map_err(explained)
+}
+
+/// Why the broker ended, and what to do about it.
+fn explained(error: anyhow::Error) -> Failure {
+    let hint = error.chain().find_map(hint);
+    let failure = Failure::from(error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    if matches!(cause.downcast_ref(), Some(StoreError::Locked(_))) {
+        return Some("stop that one first, or give this one a directory of its own with --data DIR");
+    }
+    match cause.downcast_ref::<io::Error>()?.kind() {
+        io::ErrorKind::AddrInUse => {
+            Some("another program listens there; choose another port with --listen HOST:PORT")
         }
-    })
+        io::ErrorKind::AddrNotAvailable => {
+            Some("--listen wants an address of this machine, or 0.0.0.0 for all it has")
+        }
+        io::ErrorKind::PermissionDenied => {
+            Some("ports below 1024 are for privileged users; choose another with --listen HOST:PORT")
+        }
+        _ => None,
+    }
 }
 
 fn start_logging(log: &Log) -> Result<(), Failure> {
-    let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
-        Ok(directives) if !directives.is_empty() => EnvFilter::try_new(&directives)
-            .map_err(|error| Failure::usage(format!("RUST_LOG={directives}: {error}")))?,
-        _ => EnvFilter::new(&log.level),
-    };
+    let asked = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|directives| !directives.is_empty());
+    let filter = EnvFilter::try_new(directives(asked.as_deref().unwrap_or(&log.level))).map_err(|error| {
+        Failure::usage(format!("RUST_LOG={}: {error}", asked.as_deref().unwrap_or_default()))
+    })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match log.format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        // Where in the program a line comes from is for those who ask for levels by module.
+        LogFormat::Text => {
+            builder.with_target(asked.is_some()).with_ansi(std::io::stderr().is_terminal()).try_init()
+        }
     };
     started.map_err(|error| Failure::new(format!("cannot start logging: {error}")))
+}
+
+/// The levels asked for, but for the index's library: at `debug` it would drown ours with each of its steps.
+pub(super) fn directives(asked: &str) -> String {
+    if asked.contains("sled") { asked.to_owned() } else { format!("sled=error,{asked}") }
 }

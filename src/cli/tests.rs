@@ -129,6 +129,21 @@ fn urls() {
 }
 
 #[test]
+fn url_with_a_path_says_that_it_has_one() {
+    let why = "amqp://h/vhost".parse::<Url>().unwrap_err();
+    assert_eq!(
+        why,
+        "expected amqp://[USER:PASSWORD@]HOST[:PORT], got a path, /vhost; a queue is named on its own"
+    );
+}
+
+#[test]
+fn index_library_is_quiet_unless_asked_for() {
+    assert_eq!(serve::directives("debug"), "sled=error,debug");
+    assert_eq!(serve::directives("info,sled=trace"), "info,sled=trace");
+}
+
+#[test]
 fn urls_are_shown_without_the_password() {
     let url: Url = "amqp://me:secret@[::1]:2".parse().unwrap();
     assert_eq!(url.to_string(), "amqp://me@[::1]:2");

@@ -37,8 +37,11 @@ impl FromStr for Url {
             Some((host, port)) => (host, Some(port.strip_prefix(':').ok_or_else(expected)?)),
             None => place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
         };
+        if let Some((_, path)) = place.split_once('/') {
+            return Err(format!("{}, got a path, /{path}; a queue is named on its own", expected()));
+        }
         let port = port.map_or(Ok(5672), str::parse).map_err(|_| expected())?;
-        if host.is_empty() || host.contains('/') {
+        if host.is_empty() {
             return Err(expected());
         }
         Ok(Self { host: host.to_owned(), port, user })

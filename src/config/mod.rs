@@ -7,6 +7,7 @@
 mod error;
 mod pattern;
 mod read;
+mod rules;
 mod sections;
 mod units;
 

@@ -79,6 +79,11 @@ impl<'a, 'i> Section<'a, 'i> {
         self.table
     }
 
+    /// What the problems of `key` call it.
+    pub fn path(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
     /// The value of `key` as it is.
     pub fn raw(&mut self, key: &'static str, reading: &mut Reading<'i>) -> Option<&'a Spanned<DeValue<'i>>> {
         self.asked.push(key);
@@ -255,7 +260,7 @@ fn none_or<T>(value: &DeValue<'_>, some: impl FnOnce(&DeValue<'_>) -> Option<T>)
     if value.as_str() == Some("none") { Some(None) } else { some(value).map(Some) }
 }
 
-fn integer(value: &DeValue<'_>) -> Option<u64> {
+pub(super) fn integer(value: &DeValue<'_>) -> Option<u64> {
     let number = value.as_integer()?;
     u64::from_str_radix(number.as_str(), number.radix()).ok()
 }
@@ -272,7 +277,7 @@ fn size(value: &DeValue<'_>) -> Option<u64> {
     integer(value).or_else(|| value.as_str().and_then(parse_size))
 }
 
-fn duration(value: &DeValue<'_>) -> Option<u64> {
+pub(super) fn duration(value: &DeValue<'_>) -> Option<u64> {
     value.as_str().and_then(parse_duration_ms)
 }
 

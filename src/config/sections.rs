@@ -13,11 +13,12 @@ use toml::{
 use super::{
     Auth, Config, ConfigError, Limits, Log, LogFormat, Pattern, QueueEntry, StoreSettings, check_listen,
     read::{Reading, Section},
+    rules,
 };
 use crate::{
     broker::{
         QueuePolicy,
-        policy::{ExpiredTo, RetryDelay, WhenFull},
+        policy::{BreakerPolicy, ExpiredTo, RetryDelay, WhenFull},
     },
     limits,
 };
@@ -34,7 +35,16 @@ pub(super) fn parse(text: &str) -> (Result<Config, ConfigError>, Vec<String>) {
         Err(error) => {
             // A file that is not TOML has one problem: what follows it would be guessing.
             let at = error.span().map_or(0, |span| span.start);
-            reading.problem(at, format!("not TOML: {}", error.message().replace('\n', ", ")), None);
+            let line =
+                text.get(..at).and_then(|before| text.get(before.rfind('\n').map_or(0, |end| end + 1)..));
+            // A line with a value that is a word without quotes is the usual mistake.
+            let bare =
+                line.and_then(|line| line.lines().next()?.split_once('=')).is_some_and(|(_, value)| {
+                    let value = value.trim();
+                    !value.is_empty() && !value.starts_with(['"', '\'', '[', '{', '='])
+                });
+            let hint = bare.then(|| "texts, sizes and durations stand in quotes: key = \"value\"".to_owned());
+            reading.problem(at, format!("not TOML: {}", error.message().replace('\n', ", ")), hint);
         }
     }
     let result =
@@ -53,7 +63,7 @@ fn read_all<'i>(document: &DeTable<'i>, config: &mut Config, reading: &mut Readi
         (!text.is_empty()).then(|| PathBuf::from(text))
     });
     let expected = format!("a name of 1 to {} bytes", limits::MAX_NAME);
-    top.text("container-id", &mut config.container_id, &expected, reading, name);
+    top.text("container-id", &mut config.container_id, &expected, reading, text_of_name_length);
     let expected = "a whole number from 1 to 1024";
     top.value("threads", &mut config.threads, &expected, reading, |value| {
         let number = value.as_integer().filter(|number| number.radix() == 10)?;
@@ -171,8 +181,10 @@ fn read_queues<'i>(
 
 fn read_queue<'i>(mut section: Section<'_, 'i>, at: usize, config: &mut Config, reading: &mut Reading<'i>) {
     let mut name_found = None;
-    let expected =
-        format!("a queue's name or a pattern such as \"jobs.*\", of 1 to {} bytes", limits::MAX_NAME);
+    let expected = format!(
+        "a queue's name or a pattern such as \"jobs.*\", of 1 to {} bytes, no part of it begun with `$`",
+        limits::MAX_NAME
+    );
     section.text("name", &mut name_found, &expected, reading, |text| {
         name(text).and_then(|text| Pattern::new(&text)).map(Some)
     });
@@ -191,7 +203,10 @@ fn read_queue<'i>(mut section: Section<'_, 'i>, at: usize, config: &mut Config, 
 fn read_policy<'i>(section: &mut Section<'_, 'i>, policy: &mut QueuePolicy, reading: &mut Reading<'i>) {
     section.integer("max-attempts", 1..=u64::from(u32::MAX), &mut policy.max_attempts, reading);
     read_retry_delay(section.table("retry-delay", reading), &mut policy.retry_delay, reading);
-    let expected = format!("a queue's name of 1 to {} bytes, or \"none\"", limits::MAX_NAME);
+    let expected = format!(
+        "a queue's name of 1 to {} bytes, no part of it begun with `$`, or \"none\"",
+        limits::MAX_NAME
+    );
     section.text("dead-letter-queue", &mut policy.dead_letter_queue, &expected, reading, |text| {
         if text == "none" { Some(None) } else { name(text).map(Some) }
     });
@@ -217,9 +232,25 @@ fn read_policy<'i>(section: &mut Section<'_, 'i>, policy: &mut QueuePolicy, read
     });
     section.duration("stranded-after", ANY, &mut policy.stranded_after_ms, reading);
     section.integer("crash-suspects", 0..=u64::from(u32::MAX), &mut policy.crash_suspects, reading);
+    rules::read(section, policy, reading);
+    read_breaker(section.table("breaker", reading), &mut policy.breaker, reading);
 }
 
-fn read_retry_delay<'i>(mut section: Section<'_, 'i>, delay: &mut RetryDelay, reading: &mut Reading<'i>) {
+fn read_breaker<'i>(mut section: Section<'_, 'i>, breaker: &mut BreakerPolicy, reading: &mut Reading<'i>) {
+    section.boolean("enabled", &mut breaker.enabled, reading);
+    section.decimal("share", 0.01..=1.0, &mut breaker.share, reading);
+    section.integer("at-least", 1..=u64::from(u32::MAX), &mut breaker.at_least, reading);
+    section.duration("window", 1..=HOUR_MS, &mut breaker.window_ms, reading);
+    section.duration("pause", 1..=HOUR_MS, &mut breaker.pause_ms, reading);
+    section.duration("max-pause", 1..=HOUR_MS, &mut breaker.max_pause_ms, reading);
+    section.finish(reading);
+}
+
+pub(super) fn read_retry_delay<'i>(
+    mut section: Section<'_, 'i>,
+    delay: &mut RetryDelay,
+    reading: &mut Reading<'i>,
+) {
     section.duration("first", ANY, &mut delay.first_ms, reading);
     section.duration("initial", ANY, &mut delay.initial_ms, reading);
     section.decimal("multiplier", 1.0..=1000.0, &mut delay.multiplier, reading);
@@ -228,13 +259,23 @@ fn read_retry_delay<'i>(mut section: Section<'_, 'i>, delay: &mut RetryDelay, re
     section.finish(reading);
 }
 
-/// What must hold between queues: names once, and no dead letter sent in a circle.
+/// What must hold between queues: names once, dead letters sent to what there can be, and not in a circle.
 fn check_queues(config: &Config, starts: &[usize], reading: &mut Reading<'_>) {
     let mut names = BTreeSet::new();
     for (entry, at) in config.queues.iter().zip(starts) {
         let name = entry.name.as_str();
         if !names.insert(name) {
             reading.problem(*at, format!("queue.name = \"{name}\": expected each name once"), None);
+        }
+        if let Some(target) = &entry.policy.dead_letter_queue
+            && !config.may_create(target)
+            && !config.declared_queues().any(|declared| declared == target)
+        {
+            let text = format!(
+                "queue.dead-letter-queue of \"{name}\": no queue \"{target}\", and none may be created"
+            );
+            let hint = format!("add a [[queue]] with name = \"{target}\", or let `create` match it");
+            reading.problem(*at, text, Some(hint));
         }
         let mut seen = vec![name.to_owned()];
         while let Some(next) = seen.last().and_then(|last| config.policy_for(last).dead_letter_queue) {
@@ -264,6 +305,11 @@ fn strings(value: &DeValue<'_>) -> Option<Vec<String>> {
     }
 }
 
-fn name(text: &str) -> Option<String> {
+fn text_of_name_length(text: &str) -> Option<String> {
     (1..=limits::MAX_NAME).contains(&text.len()).then(|| text.to_owned())
+}
+
+/// Names with a part that begins with `$` are the broker's own.
+fn name(text: &str) -> Option<String> {
+    text_of_name_length(text).filter(|text| !text.split('/').any(|part| part.starts_with('$')))
 }

@@ -1,10 +1,14 @@
 //! Tests of the configuration: the example file, every key, every kind of wrong value.
 
+mod rules;
+
+use std::collections::BTreeMap;
+
 use super::{
     Config, LogFormat, Pattern, check_listen, duration_text, parse_duration_ms, parse_size, sections,
     size_text,
 };
-use crate::broker::policy::{ExpiredTo, QueuePolicy, RetryDelay, WhenFull};
+use crate::broker::policy::{BreakerPolicy, ExpiredTo, QueuePolicy, RetryDelay, WhenFull};
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 
@@ -94,6 +98,7 @@ fn every_setting_is_read() {
         expired = "discard"
         stranded-after = "0s"
         crash-suspects = 0
+        breaker = { enabled = false, share = 1, at-least = 7, window = "1m", pause = "2s", max-pause = "3s" }
     "#;
     let config = Config::parse(text).unwrap();
     assert_eq!(config.listen, ["0.0.0.0:5673"]);
@@ -114,6 +119,14 @@ fn every_setting_is_read() {
     assert_eq!(config.auth.mechanisms(), ["PLAIN"]);
     let retry_delay =
         RetryDelay { first_ms: 1000, initial_ms: 2000, multiplier: 3.0, max_ms: 60_000, jitter: 0.0 };
+    let breaker = BreakerPolicy {
+        enabled: false,
+        share: 1.0,
+        at_least: 7,
+        window_ms: 60_000,
+        pause_ms: 2000,
+        max_pause_ms: 3000,
+    };
     let expected = QueuePolicy {
         max_attempts: 3,
         retry_delay,
@@ -125,6 +138,9 @@ fn every_setting_is_read() {
         expired: ExpiredTo::Discard,
         stranded_after_ms: 0,
         crash_suspects: 0,
+        rules: Vec::new(),
+        delays: BTreeMap::new(),
+        breaker,
     };
     assert_eq!(config.queue_defaults, expected);
 }
@@ -289,6 +305,36 @@ fn dead_letters_in_a_circle_are_refused() {
     // A queue that only leads into a circle of others is not itself part of one.
     let text = format!("{text}\n[[queue]]\nname = \"c\"\ndead-letter-queue = \"a\"");
     assert_eq!(errors(&text).len(), 2);
+}
+
+#[test]
+fn dead_letter_queue_that_cannot_exist_is_refused() {
+    let text = "create = []\n[[queue]]\nname = \"a\"\ndead-letter-queue = \"b\"";
+    let got = errors(text);
+    assert_eq!(
+        got,
+        [(2, "queue.dead-letter-queue of \"a\": no queue \"b\", and none may be created".to_owned())]
+    );
+    Config::parse(&format!("{text}\n[[queue]]\nname = \"b\"")).unwrap();
+    Config::parse(&text.replace("[]", "[\"b*\"]")).unwrap();
+}
+
+#[test]
+fn names_of_the_brokers_own_are_refused() {
+    for text in
+        ["name = \"a/$deadletter\"", "name = \"$x\"", "name = \"a\"\ndead-letter-queue = \"a/$deadletter\""]
+    {
+        let got = errors(&format!("[[queue]]\n{text}"));
+        assert!(got[0].1.contains("begun with `$`"), "{got:?}");
+    }
+}
+
+#[test]
+fn value_without_quotes_is_told() {
+    for (text, told) in [("listen = 127.0.0.1:5672", true), ("memory = 64MiB", true), ("a = \"x", false)] {
+        let error = Config::parse(text).unwrap_err();
+        assert_eq!(error.list()[0].hint.is_some(), told, "{text}: {error}");
+    }
 }
 
 #[test]

@@ -6,12 +6,21 @@
 use super::outcome;
 use crate::{
     amqp::codec::{encode_error, section, write},
-    broker::{Death, Delivery, EntryState},
+    broker::{Death, DeathReason, Delivery, EntryState},
 };
+
+/// Whether a message is not of the format of part 3.2, which has the code 0. 2.8.11: "the upper three octets of a
+/// message format code identify a particular message format", the lowest its version.
+pub(super) fn is_foreign(message_format: u32) -> bool {
+    message_format >> 8 != 0
+}
 
 /// The sections to send before the message's own bytes, and where in those to go on.
 pub(super) fn sections(delivery: &Delivery, dead_letter: bool) -> (Vec<u8>, usize) {
     let message = &delivery.message;
+    if is_foreign(message.format) {
+        return (Vec::new(), message.from as usize);
+    }
     let mut out = Vec::with_capacity(16);
     let header = section::Header {
         durable: message.durable,
@@ -51,7 +60,8 @@ type Pair = (Box<[u8]>, Box<[u8]>);
 
 /// Delivery-annotation `rejected`: the consumer's error, for whoever looks at the dead letter (3.4.2).
 fn delivery_annotations(death: &Death, out: &mut Vec<u8>) {
-    let Some(cause) = &death.cause else { return };
+    // A cause that came with FAILED is in the annotations; nobody rejected the message.
+    let Some(cause) = death.cause.as_ref().filter(|_| death.reason == DeathReason::Rejected) else { return };
     let error = pair("rejected", |out| encode_error(&outcome::error_of(cause), out));
     section::encode_map_section(DELIVERY_ANNOTATIONS, borrowed(&[error]), out);
 }

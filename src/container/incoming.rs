@@ -10,7 +10,7 @@ use fe2o3_amqp_types::definitions::{AmqpError, Error};
 
 use rustc_hash::FxHashMap;
 
-use super::{Container, Host, Link, Wish};
+use super::{Container, Host, Link, Wish, encode};
 use crate::{
     amqp::{Connection, Incoming, LinkId, codec::DeliveryState, codec::section},
     broker::{Command, ConnectionId, Message, ProducerId, Publish, QueueId, Refusal},
@@ -271,6 +271,9 @@ fn read_message(
     now: Millis,
     want_to: bool,
 ) -> Result<(Message, Option<String>), String> {
+    if encode::is_foreign(incoming.format) {
+        return Ok((foreign(incoming), None));
+    }
     let payload: &[u8] = &incoming.payload;
     let sections = section::walk(payload).map_err(|error| error.to_string())?;
     let at = |range: &std::ops::Range<usize>| payload.get(range.clone()).unwrap_or_default();
@@ -298,6 +301,20 @@ fn read_message(
         expires,
     };
     Ok((message, to))
+}
+
+/// A message of a format we cannot look into: kept whole, and kept safe, since it may say that it is to be.
+fn foreign(incoming: &Incoming) -> Message {
+    Message {
+        bytes: incoming.payload.clone(),
+        from: 0,
+        format: incoming.format,
+        durable: true,
+        priority: section::Header::default().priority,
+        first_acquirer: false,
+        delivery_count: 0,
+        expires: None,
+    }
 }
 
 /// Where the sections that are kept begin: header and delivery-annotations are for one hop (3.2.1, 3.2.2).

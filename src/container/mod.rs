@@ -307,6 +307,7 @@ impl Container {
                 | Effect::Evacuated { .. }
                 | Effect::MoveOut { .. }
                 | Effect::MovedIn { .. }
+                | Effect::Breaker { .. }
                 | Effect::Expire => {}
             }
         }

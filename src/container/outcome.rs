@@ -23,6 +23,11 @@ use crate::{
 pub(super) const NAMES: [&str; 4] =
     ["amqp:accepted:list", "amqp:rejected:list", "amqp:released:list", "amqp:modified:list"];
 
+/// Bytes kept of `x-opt-error-condition`: it comes with every failed attempt, and many are remembered.
+const CONDITION_KEPT: usize = 256;
+/// The same of `x-opt-error-description`.
+const DESCRIPTION_KEPT: usize = 2048;
+
 /// A set of outcomes, as source.outcomes gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Set(u8);
@@ -103,22 +108,57 @@ fn read_modified(modified: messaging::Modified, now: Millis) -> Modified {
         undeliverable_here: modified.undeliverable_here.unwrap_or(false),
         ..Modified::default()
     };
+    let mut error = Cause::default();
     let mut room = limits::MODIFIED_ANNOTATIONS_BYTES;
     for (key, value) in modified.message_annotations.unwrap_or_default() {
         match key.as_str() {
             "x-opt-delivery-delay" => read.not_before = number(&value).map(|ms| now.plus_ms(ms)),
             "x-opt-delivery-time" => read.not_before = number(&value).map(Millis),
+            // `modified` has no error field: these two stand in for it. They say why this attempt failed,
+            // so they go to the failure record and not among the message's annotations.
+            "x-opt-error-condition" => {
+                error.condition =
+                    words(&value).map(|text| shortened(text, CONDITION_KEPT)).unwrap_or_default();
+            }
+            "x-opt-error-description" => {
+                error.description = words(&value).map(|text| shortened(text, DESCRIPTION_KEPT));
+            }
             name if kept_for_the_broker(name) => {}
             name => {
                 let pair = super::encode::pair(name, |out| encode_value(&value, out));
                 if let Some(left) = room.checked_sub(pair.0.len() + pair.1.len()) {
                     room = left;
                     read.annotations.merge(Annotations(vec![pair]));
+                    read.words.extend(words(&value).map(|text| (name.to_owned(), text)));
                 }
             }
         }
     }
+    read.cause = (error != Cause::default()).then(|| Box::new(error));
     read
+}
+
+/// A text, or a scalar as people write it: what a rule can be about.
+fn words(value: &Value) -> Option<String> {
+    Some(match value {
+        Value::String(text) => text.clone(),
+        Value::Symbol(symbol) => symbol.as_str().to_owned(),
+        Value::Bool(yes) => yes.to_string(),
+        Value::Byte(n) => n.to_string(),
+        Value::Short(n) => n.to_string(),
+        Value::Int(n) => n.to_string(),
+        Value::Long(n) => n.to_string(),
+        value => number(value)?.to_string(),
+    })
+}
+
+/// At most `bytes` of a text, cut between characters.
+fn shortened(mut text: String, bytes: usize) -> String {
+    if text.len() > bytes {
+        let end = (0..=bytes).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
 }
 
 /// Annotations that say what the broker did; nobody else writes them.

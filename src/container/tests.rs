@@ -187,6 +187,82 @@ fn modified_annotations_are_taken_except_those_the_broker_keeps_for_itself() {
 }
 
 #[test]
+fn a_dead_letter_that_nobody_rejected_says_its_cause_in_annotations_only() {
+    let mut state = died();
+    if let Some(death) = &mut state.death {
+        death.reason = DeathReason::Policy;
+    }
+    let sent = sent(&delivery(published(&[]), Some(state)), true);
+    assert!(section::walk(&sent).unwrap().delivery_annotations.is_none());
+    let fields = annotations_of(&sent, false);
+    assert_eq!(get(&fields, "x-opt-dl-condition"), Some(&Value::Symbol(Symbol::from("amqp:decode-error"))));
+    assert_eq!(get(&fields, "x-opt-dl-reason"), Some(&Value::Symbol(Symbol::from("policy"))));
+}
+
+/// A `modified` with these annotations, as it is read.
+fn read_failed<const N: usize>(annotations: [(&str, Value); N]) -> Modified {
+    let annotations: Fields =
+        annotations.into_iter().map(|(key, value)| (Symbol::from(key), value)).collect();
+    let modified = messaging::Modified {
+        delivery_failed: Some(true),
+        undeliverable_here: None,
+        message_annotations: Some(annotations),
+    };
+    let read = outcome::read(Some(DeliveryState::Modified(Box::new(modified))), Millis(1000)).unwrap();
+    let Some(Outcome::Modified(read)) = read else { panic!("{read:?}") };
+    *read
+}
+
+#[test]
+fn a_failed_outcome_says_its_cause_in_two_annotations_that_are_not_the_messages() {
+    let symbol = Value::Symbol(Symbol::from("app:busy"));
+    for condition in [symbol, Value::String("app:busy".into())] {
+        let read = read_failed([
+            ("x-opt-error-condition", condition),
+            ("x-opt-error-description", Value::String("try later".into())),
+        ]);
+        let cause =
+            read.cause.as_deref().map(|cause| (cause.condition.as_str(), cause.description.as_deref()));
+        assert_eq!(cause, Some(("app:busy", Some("try later"))));
+        assert!(read.annotations.is_empty() && read.words.is_empty());
+    }
+    assert_eq!(read_failed([]).cause, None);
+    let odd = read_failed([("x-opt-error-condition", Value::List(vec![]))]);
+    assert_eq!((odd.cause, odd.annotations.is_empty()), (None, true));
+}
+
+#[test]
+fn the_cause_of_a_failed_outcome_is_bounded() {
+    let long = Value::String("ä".repeat(2000));
+    let read = read_failed([("x-opt-error-condition", long.clone()), ("x-opt-error-description", long)]);
+    let cause = read.cause.unwrap_or_default();
+    assert_eq!((cause.condition.len(), cause.description.map(|text| text.len())), (256, Some(2048)));
+}
+
+#[test]
+fn annotations_that_are_texts_or_scalars_can_be_what_a_rule_is_about() {
+    let read = read_failed([
+        ("x-text", Value::String("slow".into())),
+        ("x-symbol", Value::Symbol(Symbol::from("s"))),
+        ("x-yes", Value::Bool(true)),
+        ("x-number", Value::Int(-3)),
+        ("x-large", Value::Ulong(u64::MAX)),
+        ("x-list", Value::List(vec![])),
+    ]);
+    let mut words: Vec<_> = read.words.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    words.sort_unstable();
+    let expected = [
+        ("x-large", "18446744073709551615"),
+        ("x-number", "-3"),
+        ("x-symbol", "s"),
+        ("x-text", "slow"),
+        ("x-yes", "true"),
+    ];
+    assert_eq!(words, expected);
+    assert_eq!(read.annotations.0.len(), 6);
+}
+
+#[test]
 fn non_terminal_states_are_no_outcome_and_unknown_ones_are_refused() {
     let now = Millis(0);
     assert_eq!(outcome::read(None, now).unwrap(), None);

@@ -13,9 +13,9 @@ use tokio::{
     sync::mpsc,
     time::{Instant, Sleep},
 };
-use tracing::{debug, info, warn};
+use tracing::{Level, debug, info, warn};
 
-use super::{clock::Clock, queue::ToQueue, registry::Registry};
+use super::{clock::Clock, queue::ToQueue, registry::Registry, wording::Who};
 use crate::{
     auth::{Authenticator, Verdict},
     broker::{Command, ConnectionId, Effect, Lifetime, QueueId},
@@ -251,7 +251,11 @@ impl ConnectionTask {
             return false;
         }
         if self.open_by.is_some_and(|at| at <= now) {
-            warn!("connection from {} refused: no open came in time", self.address);
+            warn!(
+                "connection {} from {} refused: it did not open in time (limits.handshake-timeout)",
+                self.container.id().0,
+                self.address
+            );
             return false;
         }
         self.container.handle_timeout(self.clock.now());
@@ -291,31 +295,19 @@ impl ConnectionTask {
 
     fn log_notices(&mut self) {
         for notice in self.container.take_notices() {
-            let (id, address, peer) = (self.container.id().0, self.address, self.container.peer());
-            match notice {
-                Notice::Opened => {
-                    self.open_by = None;
-                    info!(
-                        "connection {id} opened by {:?} ({}) from {address} as {}",
-                        peer.container_id, peer.product, peer.user
-                    );
-                }
-                Notice::Refused(why) => warn!("connection {id} from {address} refused: {why}"),
-                Notice::LinkRefused(link, why) => warn!("connection {id}: link {link:?} refused: {why}"),
-                Notice::Ended(ended) => match (ended.clean, ended.error) {
-                    (true, None) => info!("connection {id} closed"),
-                    (_, Some(error)) if ended.by_peer => {
-                        warn!("connection {id} closed by its peer with {error}")
-                    }
-                    (_, Some(error)) => warn!("connection {id} closed: {error}"),
-                    // Nothing was said on it: a port check, or a load balancer's probe.
-                    (false, None) if self.open_by.is_some() => {
-                        debug!("connection {id} from {address} ended before its open")
-                    }
-                    (false, None) => {
-                        warn!("connection {id} of {:?} from {address} was lost", peer.container_id)
-                    }
-                },
+            if notice == Notice::Opened {
+                self.open_by = None;
+            }
+            let who = Who {
+                id: self.container.id().0,
+                address: self.address,
+                peer: self.container.peer(),
+                opened: self.open_by.is_none(),
+            };
+            match who.tell(&notice) {
+                (Level::INFO, text) => info!("{text}"),
+                (Level::WARN, text) => warn!("{text}"),
+                (_, text) => debug!("{text}"),
             }
         }
     }

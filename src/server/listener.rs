@@ -39,20 +39,16 @@ const BACKLOG: u32 = 1024;
 /// Takes all addresses, or none. Nobody can connect yet: that is `listen`, once there is something to serve.
 ///
 /// # Errors
-/// Names the address and what to do.
+/// Names the address.
 pub async fn bind(addresses: &[String]) -> anyhow::Result<Vec<TcpSocket>> {
     let mut bound = Vec::new();
     for address in addresses {
-        let busy = || {
-            format!(
-                "cannot listen on {address}: is another broker running there? choose another with --listen"
-            )
-        };
-        for resolved in tokio::net::lookup_host(address).await.with_context(busy)? {
+        let what = || format!("cannot listen on {address}");
+        for resolved in tokio::net::lookup_host(address).await.with_context(what)? {
             let socket = if resolved.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
             // A restarted broker must not wait for connections of the last run to be forgotten.
             socket.set_reuseaddr(true)?;
-            socket.bind(resolved).with_context(busy)?;
+            socket.bind(resolved).with_context(what)?;
             bound.push(socket);
         }
     }
@@ -64,8 +60,7 @@ pub async fn bind(addresses: &[String]) -> anyhow::Result<Vec<TcpSocket>> {
 /// # Errors
 /// When the system does not allow it.
 pub fn listen(bound: Vec<TcpSocket>) -> anyhow::Result<Vec<TcpListener>> {
-    let listening =
-        |socket: TcpSocket| socket.listen(BACKLOG).context("cannot listen: is another broker running there?");
+    let listening = |socket: TcpSocket| socket.listen(BACKLOG).context("cannot listen");
     bound.into_iter().map(listening).collect()
 }
 

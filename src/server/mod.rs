@@ -10,6 +10,7 @@ mod queue;
 mod recover;
 mod registry;
 mod shutdown;
+mod wording;
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::{clock::Clock, connection::ToConnection, registry::Registry};
 use crate::{
-    broker::{Command, ConnectionId, Effect, Node, QueueId},
+    broker::{BreakerState, Command, ConnectionId, Effect, Node, QueueId},
     store::{Store, StoreError},
 };
 
@@ -191,7 +191,7 @@ impl QueueTask {
     /// Dispatches, persists and answers.
     fn finish_turn(&mut self) {
         self.node.flush(self.clock.now(), &mut self.effects);
-        if let Some(batch) = self.node.take_batch() {
+        while let Some(batch) = self.node.take_batch() {
             self.in_flight += 1;
             let ticket = batch.ticket;
             let results = self.store_sender.clone();
@@ -230,6 +230,10 @@ impl QueueTask {
                     self.outside(node, effect);
                     continue;
                 }
+                Effect::Breaker { state } => {
+                    self.tell_breaker(*state);
+                    continue;
+                }
                 Effect::Expire => {
                     expire = true;
                     continue;
@@ -258,6 +262,18 @@ impl QueueTask {
         }
     }
 
+    fn tell_breaker(&self, state: BreakerState) {
+        let name = &self.node.definition().name;
+        match state {
+            BreakerState::Closed => info!("queue {name:?}: breaker closed, delivery goes on as usual"),
+            BreakerState::Open { until } => {
+                let ms = until.since_ms(self.clock.now());
+                warn!("queue {name:?}: breaker open: too much fails, nothing is delivered for {ms} ms");
+            }
+            BreakerState::HalfOpen { .. } => info!("queue {name:?}: breaker half-open, probing"),
+        }
+    }
+
     /// Effects for the store and for other queues.
     fn outside(&mut self, node: QueueId, effect: Effect) {
         match effect {
@@ -272,7 +288,10 @@ impl QueueTask {
                 // At most as many at a time as the node lets out; each waits by itself for the other's mailbox.
                 tokio::spawn(async move {
                     if !registry.send_by_name(&queue, Command::MoveIn(message)).await {
-                        warn!("dead-letter queue {queue:?} does not exist and may not be created");
+                        warn!(
+                            "dead-letter queue {queue:?} does not exist and may not be created: \
+                             dead letters stay in their own queue's `$deadletter`"
+                        );
                         let _ = results.send(FromStore::Done(Command::MovedOut { seq, taken: false }));
                     }
                 });
@@ -289,13 +308,14 @@ impl QueueTask {
 
     fn load(&self, dead_letter: bool, bodies: Vec<(crate::broker::Seq, crate::broker::Location)>) {
         let (store, results) = (self.store.clone(), self.store_sender.clone());
+        let name = self.node.definition().name.clone();
         tokio::task::spawn_blocking(move || {
             let locations: Vec<_> = bodies.iter().map(|(_, location)| *location).collect();
             let read = store.read(&locations);
-            let bodies = bodies.into_iter().zip(read).map(|((seq, location), message)| match message {
+            let bodies = bodies.into_iter().zip(read).map(|((seq, _), message)| match message {
                 Ok(message) => (seq, Some(message)),
                 Err(why) => {
-                    error!("message {} could not be read back from {location:?}: {why}", seq.0);
+                    error!("queue {name:?}: message {} cannot be read and waits: {why}", seq.0);
                     (seq, None)
                 }
             });

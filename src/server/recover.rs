@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -11,7 +11,7 @@ use super::clock::Clock;
 use crate::{
     broker::{Node, QueueId},
     config::Config,
-    store::{Fault, JournalStore, Options, Recovered, Recovery, Store, StoreEvent},
+    store::{Fault, JournalStore, Options, Recovered, Recovery, Store, StoreError, StoreEvent},
 };
 
 /// What `open` gives: the store, the nodes, and what the store will say.
@@ -22,6 +22,8 @@ pub type Opened = (Arc<JournalStore>, Vec<Node>, mpsc::UnboundedReceiver<StoreEv
 /// # Errors
 /// When the directory cannot be used; says why and what to do.
 pub async fn open(config: &Arc<Config>, clock: Clock) -> anyhow::Result<Opened> {
+    // Recovery may take its time: say what it is that runs before it.
+    info!("verdict {} starts on {}", env!("CARGO_PKG_VERSION"), config.data.display());
     let (notify, events) = mpsc::unbounded_channel();
     let config = config.clone();
     let recovered = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
@@ -29,8 +31,15 @@ pub async fn open(config: &Arc<Config>, clock: Clock) -> anyhow::Result<Opened> 
             let _ = notify.send(event);
         });
         let data = &config.data;
-        let store = JournalStore::open(data, options(&config), notify)
-            .with_context(|| format!("cannot open the data directory {}", data.display()))?;
+        if data.exists() && !data.is_dir() {
+            bail!("cannot open the data directory {}: it is not a directory", data.display());
+        }
+        let store = JournalStore::open(data, options(&config), notify).map_err(|why| match why {
+            StoreError::Locked(_) => anyhow::Error::new(why), // names the directory itself
+            _ => {
+                anyhow::Error::new(why).context(format!("cannot open the data directory {}", data.display()))
+            }
+        })?;
         let mut nodes = FxHashMap::default();
         let recovery = store
             .recover(&mut |found| take(&mut nodes, found, &config, clock))
@@ -68,10 +77,12 @@ fn take(nodes: &mut FxHashMap<QueueId, Node>, found: Recovered, config: &Config,
 
 fn log(recovery: &Recovery, data: &std::path::Path) {
     info!(
-        "{} holds {} messages in {} queues ({})",
+        "{} holds {} message{} in {} queue{} ({})",
         data.display(),
         recovery.messages,
+        if recovery.messages == 1 { "" } else { "s" },
         recovery.queues,
+        if recovery.queues == 1 { "" } else { "s" },
         if recovery.clean {
             "stopped cleanly".to_owned()
         } else if recovery.replayed_bytes == 0 && recovery.queues == 0 {
@@ -80,12 +91,6 @@ fn log(recovery: &Recovery, data: &std::path::Path) {
             format!("was not stopped cleanly: {} bytes of journal replayed", recovery.replayed_bytes)
         }
     );
-    if recovery.cut_bytes > 0 {
-        warn!(
-            "{} bytes of a write that a crash cut short were dropped; nothing in them was confirmed",
-            recovery.cut_bytes
-        );
-    }
     if recovery.rebuilt {
         warn!("the index was missing or damaged and has been rebuilt from the journal");
     }

@@ -191,7 +191,11 @@ impl Delta {
 
     fn moved(&mut self, from: (QueueId, Seq), to: (QueueId, Seq), state: Arc<EntryState>) {
         let fresh = self.fresh;
-        let base = self.queue(from.0).slot(from.1).base;
+        let queue = self.queue(from.0);
+        // A message whose put was refused leaves no other trace of its number. It must not be given again: a
+        // replay would take this for a move of the new one.
+        queue.next_seq = queue.next_seq.max(from.1.0.saturating_add(1));
+        let base = queue.slot(from.1).base;
         let (base, held) = match base {
             Base::Put(entry) | Base::Keep(entry) => (Base::Put(entry), false),
             Base::Indexed => {

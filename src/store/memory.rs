@@ -266,6 +266,7 @@ impl State {
                 None
             }
             Record::Move { from, to, state } => {
+                self.raise(from.0, from.1.0);
                 self.raise(to.0, to.1.0);
                 if let Some(mut entry) = self.entries.remove(from) {
                     entry.set(state);

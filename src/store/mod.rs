@@ -54,7 +54,9 @@ pub trait Store: Send + Sync + 'static {
     fn recover(&self, sink: &mut dyn FnMut(Recovered)) -> Result<Recovery, StoreError>;
 
     /// Commits a batch. Returns at once; batches of one caller complete in the order of submission,
-    /// `done` runs on the store's thread and must not block.
+    /// `done` runs on the store's thread and must not block. Without room a batch of `Put`s is refused with
+    /// `StoreError::Full`, and none other ever is; records about a message that is not there do nothing
+    /// (but a `Keep`, which must be about one that is).
     fn submit(&self, batch: Batch, done: Done);
 
     /// Reads messages back. Blocks on the disk. A location whose queue moved on (evacuated meanwhile and
@@ -122,7 +124,7 @@ pub struct Recovery {
 /// Why the store could not do a thing. Cheap to clone: one failure answers many.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// The disk has no room; nothing of the batch was written; try again later.
+    /// The disk has no room for new messages; nothing of the batch was written; try again later.
     #[error("the disk is full: {0}")]
     Full(Arc<str>),
     /// A write failed; the store is dead.

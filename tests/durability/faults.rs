@@ -1,10 +1,12 @@
 //! A disk that fails, and one that is full.
 
+use std::io::Write;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use verdict::broker::Record;
+use verdict::broker::{Batch, Committed, Record, Ticket};
 use verdict::store::{Fault, Options, Store, StoreError, StoreEvent};
 
 use crate::common::*;
@@ -62,6 +64,74 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(self.0.path()).output();
     }
+}
+
+/// Fills a disk to the last byte; room comes back when the file is removed.
+fn fill_up(path: &std::path::Path) {
+    let mut file = std::fs::File::create(path).unwrap();
+    let block = vec![1; 1 << 16];
+    for size in [1 << 16, 1 << 12, 1] {
+        while file.write_all(&block[..size]).is_ok() {}
+    }
+}
+
+#[test]
+fn refused_and_committed_batches_complete_in_the_order_of_submission() {
+    let Some(disk) = SmallDisk::new() else { return };
+    let store = open(&disk.0.path().join("data"), journal_only());
+    store.commit(vec![Record::Define(Arc::new(definition(2)))]).unwrap();
+    fill_up(&disk.0.path().join("filler"));
+    let (sender, answers) = channel();
+    let submit = |ticket: u64, records| {
+        let (sender, batch) = (sender.clone(), Batch { ticket: Ticket(ticket), records, patient: false });
+        let done = move |result: Result<_, _>| sender.send((ticket, result.is_ok())).unwrap();
+        store.store.submit(batch, Box::new(done));
+    };
+    const LAST: u64 = 400;
+    for ticket in (2..=LAST).step_by(2) {
+        submit(ticket, vec![put(2, ticket, &[1; 100_000])]);
+        submit(ticket + 1, vec![settle(2, ticket)]);
+    }
+    let got: Vec<(u64, bool)> = (2..=LAST + 1).map(|_| answers.recv().unwrap()).collect();
+    assert!(got.iter().map(|(ticket, _)| *ticket).eq(2..=LAST + 1), "{got:?}");
+    assert!(got.iter().all(|(ticket, ok)| *ok || ticket % 2 == 0), "only new messages are refused");
+}
+
+/// Fills a disk, and writes settlements until there is no room for them either: the one that waits.
+fn stuck(disk: &SmallDisk) -> (Opened, Receiver<Result<Committed, StoreError>>) {
+    let store = open(&disk.0.path().join("data"), journal_only());
+    store.commit(vec![put(2, 1, b"one")]).unwrap();
+    fill_up(&disk.0.path().join("filler"));
+    loop {
+        let answer = store.submit((0..5000).map(|seq| settle(4, seq)).collect());
+        loop {
+            match answer.recv_timeout(Duration::from_millis(5)) {
+                Ok(result) => break drop(result.expect("settlements are not refused")),
+                Err(_) if store.events.try_recv().is_ok() => return (store, answer),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn settlements_a_full_disk_has_no_room_for_wait_until_it_has() {
+    let Some(disk) = SmallDisk::new() else { return };
+    let (store, answer) = stuck(&disk);
+    let behind = store.submit(vec![settle(2, 1)]);
+    std::fs::remove_file(disk.0.path().join("filler")).unwrap();
+    answer.recv().unwrap().unwrap();
+    behind.recv().unwrap().unwrap();
+    drop(store);
+    assert_eq!(open(&disk.0.path().join("data"), journal_only()).contents(), []);
+}
+
+#[test]
+fn settlements_that_still_wait_for_room_when_the_store_is_closed_are_not_confirmed() {
+    let Some(disk) = SmallDisk::new() else { return };
+    let (store, answer) = stuck(&disk);
+    assert!(matches!(store.store.close(), Err(StoreError::Failed(_))));
+    assert!(matches!(answer.recv().unwrap(), Err(StoreError::Failed(_))));
 }
 
 #[test]

@@ -6,3 +6,4 @@ mod faults;
 mod model;
 mod rebuild;
 mod tails;
+mod unknown;

@@ -1,9 +1,11 @@
 //! The store of the simulation: what the records of `broker::record` mean, told a second time.
 //!
-//! Invariant checked here at every commit: a record is about a message the disk knows (or one whose
-//! `Put` was refused or left out), and a message is in one place only. Commits gather what was
-//! submitted, take their time, may find the disk full, and a crash may cut them off before or after
-//! the report. Deliberately nothing of journal or index: those have their own tests on a real disk.
+//! Invariant checked here at every commit: a record is about a message the disk knows, or about one whose
+//! `Put` was refused or left out, which it then ignores; but a `Keep` is never about such a one (the real
+//! store would write it), and a message is in one place only. A full disk refuses batches with a `Put`,
+//! whole, and nothing else. Commits gather what was submitted, take their time, and a crash may cut them
+//! off before or after the report. Deliberately nothing of journal or index: those have their own tests
+//! on a real disk.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -60,7 +62,8 @@ pub struct Disk {
     gather: Option<(Millis, Vec<Submitted>)>,
     /// There is no room for new messages.
     pub full: bool,
-    /// Places of messages that were refused or left out: records about them mean nothing.
+    /// Places of messages whose `Put` was refused or left out, wherever later records say they went: what
+    /// is recorded about them means nothing.
     excused: BTreeSet<Place>,
     /// Everything up to this segment was deleted.
     deleted_through: Option<u32>,
@@ -75,6 +78,11 @@ pub struct Disk {
 impl Disk {
     /// Takes a batch.
     pub fn submit(&mut self, node: QueueId, batch: Batch) {
+        let puts = batch.records.iter().filter(|record| matches!(record, Record::Put { .. })).count();
+        assert!(
+            puts == 0 || puts == batch.records.len(),
+            "a batch with new messages has something else, which is lost if they are refused"
+        );
         self.pending.push_back(Submitted { node, batch });
     }
 
@@ -124,16 +132,10 @@ impl Disk {
             if refused(&batch) {
                 self.refused += 1;
                 for record in &batch.records {
-                    match record {
-                        Record::Put { queue, seq, message } => {
-                            self.excused.insert((*queue, *seq));
-                            self.refused_ids.insert(body::id_of(message.payload()));
-                        }
-                        // Comes again, but later batches may speak of the new place before.
-                        Record::Move { to, .. } => {
-                            self.excused.insert(*to);
-                        }
-                        _ => {}
+                    // Anything else in the batch is lost with it: whatever relied on it will be noticed.
+                    if let Record::Put { queue, seq, message } = record {
+                        self.excused.insert((*queue, *seq));
+                        self.refused_ids.insert(body::id_of(message.payload()));
                     }
                 }
                 reports.push((node, Command::CommitFailed { ticket }));
@@ -164,8 +166,6 @@ impl Disk {
                     let id = stored.id;
                     self.stored.remove(&(queue, seq));
                     self.by_id.remove(&id);
-                    // One that failed and comes again, or a second one, is harmless by the record's meaning.
-                    self.excused.insert((queue, seq));
                 }
             }
             Record::Count { queue, seq, delivery_count, acquired_count } => {
@@ -179,13 +179,13 @@ impl Disk {
                 }
             }
             Record::Move { from, to, state } => {
+                self.saw(from);
                 self.saw(to);
                 if self.known(from.0, from.1, "Move").is_none() {
                     self.excused.insert(to);
                     return;
                 }
                 let mut stored = self.stored.remove(&from).expect("known");
-                self.excused.insert(from);
                 stored.set(state);
                 self.by_id.insert(stored.id, to);
                 let id = stored.id;
@@ -222,7 +222,10 @@ impl Disk {
     }
 
     fn keep(&mut self, place: Place, location: Location, state: Option<Arc<EntryState>>) -> Option<Location> {
-        let message = Arc::clone(&self.known(place.0, place.1, "Keep")?.message);
+        let found = self.stored.get(&place).map(|stored| Arc::clone(&stored.message));
+        let message = found.unwrap_or_else(|| {
+            panic!("rule 4 broken: Keep of {place:?}, which the store does not know and would write now")
+        });
         assert!(
             self.bodies.contains_key(&location),
             "Keep of {place:?} names {location:?}, where nothing is"

@@ -15,7 +15,7 @@ use verdict::{
     time::Millis,
 };
 
-use crate::{credit::Credits, disk::Disk, note, rng::Rng};
+use crate::{alone::Alone, credit::Credits, disk::Disk, note, rng::Rng};
 
 struct Tenant {
     node: Node,
@@ -24,6 +24,7 @@ struct Tenant {
     results: VecDeque<Command>,
     /// It has not had its first turn.
     fresh: bool,
+    alone: Alone,
 }
 
 /// All nodes and the disk below them.
@@ -36,6 +37,8 @@ pub struct House {
     auth: Authenticator,
     /// The store.
     pub disk: Disk,
+    /// The nodes were told that the disk is full: the store says so when it first refuses something.
+    told_full: bool,
     loads: Vec<(Millis, QueueId, Command)>,
     /// Segment to be emptied, and who has not answered.
     evacuating: Option<(u32, BTreeSet<QueueId>)>,
@@ -68,6 +71,7 @@ impl House {
             memory_bytes,
             auth: Authenticator::new(true, BTreeMap::new()),
             disk: Disk::default(),
+            told_full: false,
             loads: Vec::new(),
             evacuating: None,
             evacuations: 0,
@@ -102,9 +106,12 @@ impl House {
         let id = definition.id;
         let mut mailbox = VecDeque::new();
         mailbox.extend(self.memory_bytes.map(|bytes| Command::MemoryBudget { bytes }));
-        mailbox.extend(self.disk.full.then_some(Command::StorageFull(true)));
+        mailbox.extend(self.told_full.then_some(Command::StorageFull(true)));
         self.names.insert(definition.name, id);
-        self.nodes.insert(id, Tenant { node, mailbox, results: VecDeque::new(), fresh: true });
+        self.nodes.insert(
+            id,
+            Tenant { node, mailbox, results: VecDeque::new(), fresh: true, alone: Alone::default() },
+        );
     }
 
     fn create(&mut self, name: String, lifetime: Lifetime) -> QueueId {
@@ -144,11 +151,21 @@ impl House {
             let Some(command) = first.pop_front().or_else(|| second.pop_front()) else { break };
             note!(now, "{id:?} <- {}", crate::words::command(&command));
             self.credits.told(&command);
+            tenant.alone.told(&command);
             tenant.node.apply(now, command, &mut effects);
         }
+        let breaker = tenant.node.breaker();
         tenant.node.flush(now, &mut effects);
-        effects.iter().for_each(|effect| self.credits.did(effect));
-        if let Some(batch) = tenant.node.take_batch() {
+        for effect in &effects {
+            self.credits.did(effect);
+            if let Effect::Deliver { consumer, .. } = effect {
+                let wish = self.subscriptions.get(consumer);
+                let takes = wish.is_some_and(|wish| !wish.browse && !wish.presettled);
+                let main = wish.is_some_and(|wish| !wish.dead_letter);
+                tenant.alone.did(effect, takes, main.then_some(breaker), now);
+            }
+        }
+        while let Some(batch) = tenant.node.take_batch() {
             note!(
                 now,
                 "{id:?} -> {:?} {:?}",
@@ -186,6 +203,7 @@ impl House {
                 self.send(queue.main(), Command::MovedOut { seq, taken });
             }
             Effect::Evacuated { segment } => self.evacuated(node, segment, now),
+            Effect::Breaker { .. } => {}
             Effect::Expire => self.delete(node),
             _ => unreachable!("for a link"),
         }
@@ -209,6 +227,9 @@ impl House {
     pub fn step_disk(&mut self, now: Millis, slow_ms: u64, rng: &mut Rng) -> bool {
         let Some(reports) = self.disk.step(now, slow_ms, rng) else { return false };
         for (node, command) in reports {
+            if matches!(command, Command::CommitFailed { .. }) {
+                self.tell_full(true);
+            }
             self.result(node, command);
         }
         true
@@ -216,8 +237,15 @@ impl House {
 
     /// The disk becomes full, or no longer.
     pub fn set_full(&mut self, full: bool) {
-        if self.disk.full != full {
-            self.disk.full = full;
+        self.disk.full = full;
+        if !full {
+            self.tell_full(false);
+        }
+    }
+
+    fn tell_full(&mut self, full: bool) {
+        if self.told_full != full {
+            self.told_full = full;
             for id in self.ids() {
                 self.send(id, Command::StorageFull(full));
             }
@@ -284,6 +312,7 @@ impl House {
         self.nodes.clear();
         self.names.clear();
         self.loads.clear();
+        self.told_full = false;
         self.evacuating = None;
         for definition in self.disk.definitions() {
             let id = definition.id;
@@ -343,6 +372,7 @@ fn is_outside(effect: &Effect) -> bool {
             | Effect::MoveOut { .. }
             | Effect::MovedIn { .. }
             | Effect::Evacuated { .. }
+            | Effect::Breaker { .. }
             | Effect::Expire
     )
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a plan is drawn whole from the seed before the run begins.
 
-use verdict::broker::policy::{ExpiredTo, QueuePolicy, RetryDelay, WhenFull};
+use verdict::broker::policy::{BreakerPolicy, ExpiredTo, QueuePolicy, RetryDelay, WhenFull};
 
 use crate::rng::Rng;
 
@@ -204,9 +204,23 @@ fn queue(at: usize, rng: &mut Rng) -> QueuePlan {
         expired: if rng.one_in(2) { ExpiredTo::DeadLetter } else { ExpiredTo::Discard },
         stranded_after_ms: rng.range(50, 1000),
         crash_suspects: rng.below(3) as u32,
+        breaker: breaker(strict, rng),
         ..QueuePolicy::default()
     };
     QueuePlan { name: format!("q{at}"), policy, strict }
+}
+
+/// On a strict queue what comes back comes back first, which is not so with what failed a breaker's probe.
+fn breaker(strict: bool, rng: &mut Rng) -> BreakerPolicy {
+    let pause_ms = rng.range(1, 500);
+    BreakerPolicy {
+        enabled: !strict && rng.one_in(2),
+        share: rng.pick(&[0.1, 0.5, 1.0]),
+        at_least: rng.range(1, 8) as u32,
+        window_ms: rng.range(10, 10_000),
+        pause_ms,
+        max_pause_ms: pause_ms * rng.range(1, 8),
+    }
 }
 
 fn client(rng: &mut Rng) -> ClientPlan {

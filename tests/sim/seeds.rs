@@ -11,4 +11,8 @@
 /// - 390: a dead letter moved in behind the look of an evacuation: its segment was deleted under it.
 /// - 3525, 9378: the store refuses a batch because it has a `Put`, and with it a `Move` or `Settle` of another message;
 ///   an evacuation was answered before those were made again, and its segment was deleted under the message.
-pub const REGRESSIONS: &[u64] = &[27, 75, 234, 390, 3525, 9378];
+/// - 1214, 2513, once the disk here was as strict as the real one (and 3525 again, before full disks were told of
+///   late): what was recorded of a message after its `Move` was refused so was committed, and meant nothing (a
+///   `Settle`: it would have come back) or too much (a `Keep`: it would have been in two places). Since then new
+///   messages are in batches of their own.
+pub const REGRESSIONS: &[u64] = &[27, 75, 234, 390, 1214, 2513, 3525, 9378];

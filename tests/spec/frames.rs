@@ -9,7 +9,6 @@ pub const SASL: [u8; 8] = *b"AMQP\x03\x01\x00\x00";
 /// attach.role and disposition.role (2.8.1).
 pub const SENDER: bool = false;
 pub const RECEIVER: bool = true;
-pub const ACCEPTED: &str = "accepted";
 
 /// A frame the broker sent.
 #[derive(Debug, Clone)]

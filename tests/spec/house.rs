@@ -112,6 +112,7 @@ impl House {
                     let bodies = bodies.collect();
                     self.mail.push_back((id, Command::Loaded { dead_letter, bodies }));
                 }
+                Effect::Breaker { .. } => {}
                 Effect::Expire => self.delete(id),
                 other => effects.push(other),
             }

@@ -12,4 +12,8 @@ mod subject;
 mod value;
 
 mod connection;
+mod hostile;
+mod link;
+mod messaging;
+mod security;
 mod session;

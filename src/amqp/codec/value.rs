@@ -1,4 +1,4 @@
-//! Values of any type, decoded to `serde_amqp::Value`. The way back: [`super::encode_value`].
+//! Values of any type, decoded to `serde_amqp::Value`. The way back: [`super::encode_value()`].
 //!
 //! Invariant: what is decoded has passed `validate`, so recursion is bounded by its depth, and decoding fails on
 //! reserved descriptors alone. By hand: one reading of the bytes, shared with the validator, not two that differ.

@@ -99,7 +99,7 @@ impl Connection {
         let Some(header) = input.first_chunk::<8>() else {
             let begins = [AMQP_HEADER, SASL_HEADER].iter().any(|header| header.starts_with(input));
             if !begins {
-                self.refuse_header(input);
+                self.refuse_header(input, secured);
             }
             return 0;
         };
@@ -120,7 +120,7 @@ impl Connection {
                 self.phase = Phase::Sasl(SaslStep::Mechanisms);
             }
             _ => {
-                self.refuse_header(header);
+                self.refuse_header(header, secured);
                 return 0;
             }
         }
@@ -129,8 +129,9 @@ impl Connection {
 
     /// 2.2: "if it does not support the protocol, it MUST send a protocol header that it supports and then close
     /// the socket". A client just closes.
-    fn refuse_header(&mut self, got: &[u8]) {
-        let supported = if self.config.mechanisms.is_empty() { AMQP_HEADER } else { SASL_HEADER };
+    fn refuse_header(&mut self, got: &[u8], secured: bool) {
+        // Within SASL there is no other SASL.
+        let supported = if secured || self.config.mechanisms.is_empty() { AMQP_HEADER } else { SASL_HEADER };
         if matches!(self.side, Side::Server) {
             self.out.raw().extend_from_slice(&supported);
         }

@@ -44,6 +44,10 @@ pub(crate) struct Consumer {
     unsettled: VecDeque<u64>,
     /// How many it really holds.
     held: usize,
+    /// What it holds is a crash suspect: nothing else until it is settled.
+    pub alone: bool,
+    /// A suspect it is to get when it holds nothing any more (see `vetting`).
+    pub waits_for: Option<u64>,
     recent: VecDeque<(Seq, Outcome)>,
     /// Deliveries of the current flush.
     pub outbox: Vec<Delivery>,
@@ -70,6 +74,8 @@ impl Consumer {
             picky_from: [0; LEVELS],
             unsettled: VecDeque::new(),
             held: 0,
+            alone: false,
+            waits_for: None,
             recent: VecDeque::new(),
             outbox: Vec::new(),
         }
@@ -98,7 +104,7 @@ impl Consumer {
     /// Whether it can be sent a message now.
     #[inline]
     pub(crate) fn willing(&self) -> bool {
-        self.credit > 0 && self.has_room()
+        self.credit > 0 && self.has_room() && !self.alone
     }
 
     /// Accounts for a message being sent.
@@ -129,12 +135,19 @@ impl Consumer {
     #[inline]
     pub(crate) fn let_go(&mut self, seq: u64, slot: u32, entries: &Entries) {
         self.held = self.held.saturating_sub(1);
+        self.alone &= self.held > 0;
         if self.unsettled.front() == Some(&seq) {
             self.unsettled.pop_front();
         }
         if self.unsettled.len() > 2 * self.held + 64 {
             self.unsettled = self.holding(slot, entries).into();
         }
+    }
+
+    /// Whether it holds nothing.
+    #[inline]
+    pub(crate) fn idle(&self) -> bool {
+        self.held == 0
     }
 
     /// What it holds, in the order it was handed out (last handed out, where that was twice).

@@ -11,7 +11,8 @@ use super::{
     consumer::Consumer,
     entries::Entries,
     entry::{Entry, Status, UNREADABLE},
-    ready::{LEVELS, Ready},
+    ready::{LEVELS, Level, Ready},
+    vetting::Vetting,
 };
 use crate::{
     broker::{Delivery, Effect, Seq},
@@ -53,16 +54,18 @@ impl Queue {
     ) -> Dispatched {
         let mut done = Dispatched::default();
         self.sweep_ended();
+        self.begin_turn(now);
         self.browse(now, memory, effects, &mut done);
         let mut touched: VecDeque<u32> = VecDeque::new();
         let mut idle = 0;
-        while self.tally.available > 0 && idle <= self.ring.len() {
+        while self.tally.available > 0 && idle <= self.ring.len() && self.breaker.room() > 0 {
             let Some(slot) = self.ring.pop_front() else { break };
             let waiting = self.ring.len() as u64;
             let quota = match waiting {
                 0 => u64::MAX,
                 n => (self.tally.available / (n + 1)).clamp(1, BURST),
             };
+            let quota = quota.min(self.breaker.room());
             let before = self.outbox_len(slot);
             let served = self.serve(slot, quota, now, memory, &mut done);
             if before == 0 && served > 0 {
@@ -79,6 +82,20 @@ impl Queue {
         }
         self.answer(now, effects, &mut done);
         done
+    }
+
+    /// Does what time has brought to those who are held back.
+    fn begin_turn(&mut self, now: Millis) {
+        let entries = &self.entries;
+        self.vetting.tidy(now, |seq| entries.get(seq).is_some_and(|e| e.status == Status::Available));
+        if let Some((failed, until)) = self.breaker.advance(now) {
+            let waits = |s: &u64| self.entries.get(*s).is_some_and(|e| e.status == Status::Available);
+            let benched: Vec<u64> = failed.into_iter().filter(waits).collect();
+            // Alone here, they are what there is to be tried.
+            if self.tally.available > benched.len() as u64 {
+                benched.into_iter().for_each(|seq| self.delay(seq, until));
+            }
+        }
     }
 
     fn outbox_len(&mut self, slot: u32) -> usize {
@@ -114,7 +131,9 @@ impl Queue {
             if !consumer.willing() {
                 break;
             }
-            let Next::Message(seq) = next(&mut self.ready, &self.entries, consumer, now, done) else { break };
+            let taker = (&mut *consumer, slot);
+            let found = next(&mut self.ready, &self.entries, &mut self.vetting, taker, now, done);
+            let Next::Message(seq) = found else { break };
             let Some(entry) = self.entries.get_mut(seq) else { break };
             let Some(message) = (if memory.over() && entry.location().is_some() {
                 memory.resident -= u64::from(entry.size);
@@ -133,7 +152,15 @@ impl Queue {
             self.tally.acquired += 1;
             consumer.sent(entry.size);
             consumer.outbox.push(delivery(seq, message, entry, now));
+            if entry.suspect() {
+                self.vetting.taken(seq);
+                consumer.waits_for = None;
+                // Sent settled, it is settled.
+                consumer.alone = !consumer.presettled;
+            }
+            self.breaker.handed(now, seq);
             if consumer.presettled {
+                self.breaker.settled(now, seq, false);
                 done.presettled.push(seq);
             } else {
                 consumer.hold(seq);
@@ -150,10 +177,13 @@ impl Queue {
         }
         let available = u32::try_from(self.tally.available).unwrap_or(u32::MAX);
         for slot in std::mem::take(&mut self.asking) {
-            let Self { ready, entries, consumers, .. } = self;
+            let paused = self.breaker.room() == 0;
+            let Self { ready, entries, consumers, vetting, .. } = self;
             let Some(consumer) = consumers.get_mut(slot as usize).and_then(Option::as_mut) else { continue };
+            // "If the sender has insufficient messages to consume the available credit": paused, it has none now.
+            let none = consumer.credit == 0 || paused && !consumer.browse;
             let drained =
-                consumer.drain && (consumer.credit == 0 || exhausted(ready, entries, consumer, now, done));
+                consumer.drain && (none || exhausted(ready, entries, vetting, (consumer, slot), now, done));
             if drained {
                 consumer.use_up_credit();
                 consumer.asking = false;
@@ -204,10 +234,25 @@ impl Queue {
 fn next(
     ready: &mut Ready,
     entries: &Entries,
-    consumer: &mut Consumer,
+    vetting: &mut Vetting,
+    (consumer, slot): (&mut Consumer, u32),
     now: Millis,
     done: &mut Dispatched,
 ) -> Next {
+    if consumer.alone {
+        return Next::Nothing;
+    }
+    if let Some(seq) = consumer.waits_for {
+        match entries.get(seq).filter(|e| vetting.waits(seq, slot) && !e.expired(now)) {
+            None => consumer.waits_for = None,
+            Some(_) if !consumer.idle() => return Next::Nothing,
+            Some(entry) if entry.message.is_some() => return Next::Message(seq),
+            Some(_) => {
+                done.wanted.push(seq);
+                return Next::Blocked;
+            }
+        }
+    }
     let mut blocked = false;
     for number in (0..LEVELS).rev() {
         let Some(level) = ready.levels.get_mut(number).filter(|l| l.waiting > 0) else { continue };
@@ -221,13 +266,19 @@ fn next(
                 }
                 head = head.into_iter().chain(picky).min();
             }
-            let Some(seq) = head else { break };
+            let suspect = first_suspect(level, entries, head, consumer, |seq| vetting.open_to(seq, slot));
+            let Some(seq) = suspect.or(head) else { break };
             let Some(entry) = entries.get(seq) else { break };
             if entry.expired(now) {
                 // Off its list and still counted as waiting, until the node expires it after this dispatch.
                 level.take(seq);
                 done.expired.push(seq);
                 continue;
+            }
+            if suspect.is_some() && !consumer.idle() {
+                vetting.wait(seq, slot, now);
+                consumer.waits_for = Some(seq);
+                return Next::Nothing;
             }
             if entry.message.is_some() {
                 return Next::Message(seq);
@@ -240,18 +291,36 @@ fn next(
     if blocked { Next::Blocked } else { Next::Nothing }
 }
 
+/// A crash suspect before `head` that this consumer may have, or wait for (`open`) if it holds something.
+#[inline]
+fn first_suspect(
+    level: &Level,
+    entries: &Entries,
+    head: Option<u64>,
+    consumer: &Consumer,
+    open: impl Fn(u64) -> bool,
+) -> Option<u64> {
+    if level.suspects().is_empty() {
+        return None;
+    }
+    let fits = |e: &Entry| e.status == Status::Available && !e.excludes(&consumer.endpoint);
+    let before = level.suspects().iter().copied().take_while(|seq| head.is_none_or(|head| *seq < head));
+    before.filter(|&seq| entries.get(seq).is_some_and(fits)).find(|&seq| consumer.idle() || open(seq))
+}
+
 /// Whether there is nothing now for a consumer that could take something.
 fn exhausted(
     ready: &mut Ready,
     entries: &Entries,
-    consumer: &mut Consumer,
+    vetting: &mut Vetting,
+    (consumer, slot): (&mut Consumer, u32),
     now: Millis,
     done: &mut Dispatched,
 ) -> bool {
     if consumer.browse {
         return next_to_see(entries, consumer, now).is_none();
     }
-    matches!(next(ready, entries, consumer, now, done), Next::Nothing)
+    matches!(next(ready, entries, vetting, (consumer, slot), now, done), Next::Nothing)
 }
 
 /// The next message for somebody who browses: in order of arrival, waiting (also for a retry), not expired.

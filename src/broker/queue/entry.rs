@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::{
-    broker::{EntryState, Location, Message},
+    broker::{EntryState, FailureOutcome, Location, Message},
     time::Millis,
 };
 
@@ -24,6 +24,17 @@ pub(crate) enum Status {
     Delayed,
     /// On its way elsewhere; nobody gets it here.
     Moving,
+}
+
+/// Which of its level's lists a message that came back waits in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum List {
+    /// For everybody.
+    Returned,
+    /// Some link endpoint excluded it.
+    Picky,
+    /// It may have killed a consumer: to be delivered alone (and perhaps not to all).
+    Suspects,
 }
 
 /// The record that brought it here is not committed; `location` then names that record (see `Entry::pending`).
@@ -146,6 +157,26 @@ impl Entry {
     #[inline]
     pub(crate) fn picky(&self) -> bool {
         self.state.as_ref().is_some_and(|s| !s.excluded.is_empty())
+    }
+
+    /// Whether it may have killed its last consumer: its connection was lost with this among the suspects, and
+    /// nothing has failed since (nor did it die since). Read off the failure record, so that it survives restarts.
+    #[inline]
+    pub(crate) fn suspect(&self) -> bool {
+        let Some(state) = &self.state else { return false };
+        let lost = state.failures.last().filter(|f| f.outcome == FailureOutcome::Lost);
+        lost.is_some_and(|f| state.death.as_ref().is_none_or(|death| f.time > death.time))
+    }
+
+    /// Which list it waits in.
+    #[inline]
+    pub(crate) fn list(&self) -> List {
+        match &self.state {
+            None => List::Returned,
+            Some(_) if self.suspect() => List::Suspects,
+            Some(state) if !state.excluded.is_empty() => List::Picky,
+            Some(_) => List::Returned,
+        }
     }
 
     /// The state to change, made from the counters if there was none.

@@ -13,18 +13,20 @@ mod paging;
 mod ready;
 pub(crate) mod retry;
 mod stranded;
+mod vetting;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use self::{
     consumer::Consumer,
     entries::Entries,
-    entry::{Entry, LOADING, Status},
+    entry::{Entry, LOADING, List, Status},
     expiry::Expiries,
     ready::Ready,
     retry::Delayed,
+    vetting::Vetting,
 };
-use super::{Counts, QueueId, Subscribe};
+use super::{Counts, QueueId, Subscribe, breaker::Breaker};
 use crate::time::Millis;
 
 pub(crate) use paging::Memory;
@@ -59,10 +61,12 @@ pub(crate) struct Queue {
     stranded: BTreeMap<u64, Millis>,
     /// Consumers or exclusions changed since stranded messages were last looked for.
     stranded_stale: bool,
+    vetting: Vetting,
+    pub breaker: Breaker,
 }
 
 impl Queue {
-    pub(crate) fn new(id: QueueId) -> Self {
+    pub(crate) fn new(id: QueueId, breaker: Breaker) -> Self {
         Self {
             id,
             entries: Entries::default(),
@@ -81,6 +85,8 @@ impl Queue {
             asking: Vec::new(),
             stranded: BTreeMap::new(),
             stranded_stale: false,
+            vetting: Vetting::default(),
+            breaker,
         }
     }
 
@@ -89,7 +95,7 @@ impl Queue {
     pub(crate) fn add(&mut self, mut entry: Entry, memory: &mut Memory) -> u64 {
         let seq = self.next_seq;
         self.next_seq += 1;
-        let picky = entry.picky();
+        let (list, picky) = (entry.list(), entry.picky());
         entry.status = Status::Available;
         self.tally.bytes += u64::from(entry.size);
         self.tally.available += 1;
@@ -100,10 +106,9 @@ impl Queue {
         }
         let level = self.ready.level(entry.priority);
         level.waiting += 1;
-        if picky {
-            level.put_back(seq, true)
-        } else {
-            level.push(seq)
+        match list {
+            List::Returned => level.push(seq),
+            list => level.put_back(seq, list),
         }
         if picky {
             self.picky_came(seq, entry.priority);
@@ -168,9 +173,9 @@ impl Queue {
     /// Back to its original position, deliverable.
     pub(crate) fn put_back(&mut self, seq: u64) {
         let Some(entry) = self.entries.get(seq) else { return };
-        let (priority, picky) = (entry.priority, entry.picky());
+        let (priority, list, picky) = (entry.priority, entry.list(), entry.picky());
         self.set_status(seq, Status::Available);
-        self.ready.level(priority).put_back(seq, picky);
+        self.ready.level(priority).put_back(seq, list);
         if picky {
             self.picky_came(seq, priority);
         }
@@ -250,7 +255,8 @@ impl Queue {
     /// When something here is next due.
     pub(crate) fn next_wake(&self, stranded_after_ms: u64) -> Option<Millis> {
         let stranded = self.stranded.values().min().map(|since| since.plus_ms(stranded_after_ms));
-        [self.delayed.next(), self.expiries.next(), stranded].into_iter().flatten().min()
+        let others = [stranded, self.vetting.next_wake(), self.breaker.next_wake()];
+        [self.delayed.next(), self.expiries.next()].into_iter().chain(others).flatten().min()
     }
 
     /// Adds a consumer; its slot.
@@ -275,6 +281,7 @@ impl Queue {
     pub(crate) fn unsubscribe(&mut self, slot: u32) {
         if self.consumers.get_mut(slot as usize).and_then(Option::take).is_some() {
             self.ended.push(slot);
+            self.vetting.left(slot);
             self.tally.consumers -= 1;
             self.stranded_stale = true;
         }
@@ -330,8 +337,13 @@ impl Queue {
     pub(crate) fn let_go(&mut self, slot: u32, seq: u64) {
         let Self { consumers, entries, .. } = self;
         if let Some(consumer) = consumers.get_mut(slot as usize).and_then(Option::as_mut) {
+            let alone = consumer.alone;
             consumer.let_go(seq, slot, entries);
+            if alone {
+                self.reconsider(slot);
+            }
         }
+        self.breaker.left(seq);
     }
 
     /// What a consumer holds, oldest first.

@@ -1,15 +1,16 @@
 //! The order in which waiting messages are to be delivered: by priority, then by sequence number.
 //!
-//! Invariant: every `Available` entry is in one of its level's three lists. New ones are runs of
+//! Invariant: every `Available` entry is in one of its level's four lists. New ones are runs of
 //! sequence numbers (16 bytes a run, not a message); returned ones a set, so that they are back at their original
-//! position; those with excluded endpoints a set of their own, since each consumer may see another head. A list may
+//! position; those with excluded endpoints a set of their own, since each consumer may see another head; and crash
+//! suspects one, since only a consumer that holds nothing may have them. A list may
 //! also name numbers that are no longer waiting: they are dropped when they come up.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use super::{
     entries::Entries,
-    entry::{Entry, Status},
+    entry::{Entry, List, Status},
 };
 
 /// Priorities told apart (part 3.2.1: implementations may support fewer than 256).
@@ -24,12 +25,17 @@ pub(crate) struct Level {
     fresh: VecDeque<(u64, u64)>,
     returned: BTreeSet<u64>,
     picky: BTreeSet<u64>,
+    suspects: BTreeSet<u64>,
     /// How many are waiting.
     pub waiting: u64,
 }
 
+/// Whether it waits here, for everybody. (A run of new ones may span some that are in other lists.)
+#[inline]
 fn waits(entries: &Entries, level: usize, seq: u64) -> bool {
-    entries.get(seq).is_some_and(|e| e.status == Status::Available && usize::from(e.priority) == level)
+    entries.get(seq).is_some_and(|e| {
+        e.status == Status::Available && usize::from(e.priority) == level && e.list() == List::Returned
+    })
 }
 
 impl Level {
@@ -43,11 +49,11 @@ impl Level {
     }
 
     /// Puts one back where it was.
-    pub(crate) fn put_back(&mut self, seq: u64, picky: bool) {
-        if picky {
-            self.picky.insert(seq)
-        } else {
-            self.returned.insert(seq)
+    pub(crate) fn put_back(&mut self, seq: u64, list: List) {
+        match list {
+            List::Returned => self.returned.insert(seq),
+            List::Picky => self.picky.insert(seq),
+            List::Suspects => self.suspects.insert(seq),
         };
     }
 
@@ -55,6 +61,7 @@ impl Level {
     pub(crate) fn forget(&mut self, seq: u64) {
         self.returned.remove(&seq);
         self.picky.remove(&seq);
+        self.suspects.remove(&seq);
     }
 
     /// The first new one.
@@ -107,12 +114,18 @@ impl Level {
         !self.picky.is_empty()
     }
 
-    /// Messages here with excluded endpoints.
+    /// Messages here that may have excluded endpoints.
     pub(crate) fn picky(&self) -> impl Iterator<Item = u64> + '_ {
-        self.picky.iter().copied()
+        self.picky.iter().chain(&self.suspects).copied()
     }
 
-    /// Takes a head that `head` or `picky_head` named off its list.
+    /// The crash suspects here.
+    #[inline]
+    pub(crate) fn suspects(&self) -> &BTreeSet<u64> {
+        &self.suspects
+    }
+
+    /// Takes a head that `head` or `picky_head` named, or a suspect, off its list.
     #[inline]
     pub(crate) fn take(&mut self, seq: u64) {
         if let Some((start, _)) = self.fresh.front_mut().filter(|(start, _)| *start == seq) {
@@ -124,11 +137,15 @@ impl Level {
         if !self.picky.is_empty() {
             self.picky.remove(&seq);
         }
+        if !self.suspects.is_empty() {
+            self.suspects.remove(&seq);
+        }
     }
 
     /// Some numbers from the front of each list, looking at no more than `limit` each; not sorted.
     pub(crate) fn ahead(&self, entries: &Entries, limit: usize) -> Vec<u64> {
-        let mut seqs: Vec<u64> = self.returned.iter().chain(&self.picky).take(limit).copied().collect();
+        let mut seqs: Vec<u64> =
+            self.returned.iter().chain(&self.picky).chain(&self.suspects).take(limit).copied().collect();
         let mut left = limit;
         for &(start, end) in &self.fresh {
             let mut seq = start;

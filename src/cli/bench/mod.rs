@@ -48,6 +48,9 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let loaded = runtime.block_on(load(&args, &plan));
     runtime.shutdown_background();
     let (tally, failure) = loaded?;
+    if let Some(failure) = failure.as_ref().filter(|_| tally.sent == 0 && tally.received == 0) {
+        return Err(failure.clone()); // nothing was measured: a table of zeros would hide why
+    }
     let report = Report { plan: &plan, tally: &tally, cpu_seconds: cpu_seconds() };
     print_line(&if args.json { report.json() } else { report.text() })?;
     if let Some(failure) = failure {

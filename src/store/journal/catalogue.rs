@@ -25,8 +25,11 @@ impl Catalogue {
         let mut current: Option<(QueueId, u64)> = None;
         for change in changes {
             let (queue, next) = match change {
-                Change::Put { queue, seq, .. } | Change::Move { to: (queue, seq), .. } => {
-                    (*queue, seq.0.saturating_add(1))
+                Change::Put { queue, seq, .. } => (*queue, seq.0.saturating_add(1)),
+                Change::Move { from, to, .. } => {
+                    // Its put may have been refused: see `delta`.
+                    self.raise(Some((from.0, from.1.0.saturating_add(1))));
+                    (to.0, to.1.0.saturating_add(1))
                 }
                 Change::Define(definition) => {
                     self.definitions.insert(definition.id, Arc::clone(definition));

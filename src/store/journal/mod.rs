@@ -268,6 +268,7 @@ fn committer(
         catalogue,
         gather: Gather::default(),
         full: false,
+        stuck: false,
         poisoned: None,
     }
 }

@@ -2,8 +2,9 @@
 //! once, and reports.
 //!
 //! Invariant: a batch is reported committed after its frame is on the disk (or nothing of it needed to
-//! be), batches complete in the order of submission, and after the first failed write or fsync nothing is
-//! ever reported committed again. Does not know the index; it tells the checkpointer what it committed.
+//! be), batches complete in the order of submission, refused ones too, and after the first failed write or
+//! fsync nothing is ever reported committed again. Where there is no room, batches of new messages are
+//! refused, and no others: those wait. Does not know the index; it tells the checkpointer what it committed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub(crate) struct Committer {
     pub catalogue: Catalogue,
     pub gather: Gather,
     pub full: bool,
+    /// What is next is none of what is refused, and there is no room for it either.
+    pub stuck: bool,
     pub poisoned: Option<StoreError>,
 }
 
@@ -55,7 +58,8 @@ pub(crate) struct Gather {
     frame: Vec<u8>,
     records: u32,
     changes: Vec<Change>,
-    committed: Vec<Committed>,
+    /// By batch; `None`: refused.
+    committed: Vec<Option<Committed>>,
     cancelled: Cancelled,
 }
 
@@ -66,16 +70,21 @@ impl Committer {
         let mut pending = VecDeque::new();
         loop {
             let timeout = self.full.then_some(FULL_RECHECK);
-            if pending.is_empty() && !self.inbox.take(&mut waiting, timeout) {
+            if (pending.is_empty() || self.stuck) && !self.inbox.take(&mut waiting, timeout) {
                 break;
             }
             self.inbox.take_more(&mut waiting);
             pending.extend(waiting.drain(..));
             self.check_room();
             let chunk = self.next_chunk(&mut pending);
-            if !chunk.is_empty() {
-                self.commit_chunk(chunk);
-            }
+            let left = self.commit_chunk(chunk, false);
+            self.stuck = !left.is_empty();
+            left.into_iter().rev().for_each(|job| pending.push_front(job));
+        }
+        if self.stuck {
+            let error = StoreError::Failed("the disk is full: not even settlements can be written".into());
+            answer_all(pending.into(), &error);
+            self.poisoned.get_or_insert(error);
         }
         self.log.close();
         self.poisoned.map_or(Ok(()), Err)
@@ -97,30 +106,31 @@ impl Committer {
         chunk
     }
 
-    fn commit_chunk(&mut self, mut jobs: Vec<Job>) {
+    /// Writes some batches and reports them; new messages are refused when there is no room, or when told to.
+    /// Gives all back if there is no room for the rest either.
+    #[must_use]
+    fn commit_chunk(&mut self, jobs: Vec<Job>, refuse: bool) -> Vec<Job> {
         if let Some(error) = &self.poisoned {
             return answer_all(jobs, error);
         }
-        if self.full {
-            jobs = refuse_puts(jobs);
-        }
-        self.encode(&jobs);
+        let refuse = refuse || self.full;
+        self.encode(&jobs, refuse);
         if self.gather.records == 0 {
             return self.report(jobs);
         }
         let payload = (self.gather.frame.len() - FRAME_HEADER_BYTES) as u64;
-        let has_puts = jobs.iter().any(|(batch, _)| has_put(batch));
+        let has_puts = !refuse && jobs.iter().any(|(batch, _)| has_put(batch));
         let place = self.log.place(payload, !has_puts, &mut self.space, || self.catalogue.encode());
         let (segment, offset) = match place {
             Ok(place) => place,
-            Err(LogError::NoRoom) if has_puts => {
+            Err(LogError::NoRoom) => {
                 self.set_full(true);
-                return self.commit_chunk(jobs);
+                return if has_puts { self.commit_chunk(jobs, true) } else { jobs };
             }
-            Err(LogError::NoRoom) => return answer_all(jobs, &full_error()),
+            Err(LogError::TooLarge) if has_puts => return self.commit_chunk(jobs, true),
             Err(LogError::TooLarge) => {
                 let error = format!("a batch of {payload} bytes is larger than a segment can be");
-                return answer_all(jobs, &StoreError::Full(error.into()));
+                return self.poison(jobs, StoreError::Failed(error.into()));
             }
             Err(LogError::Failed(error)) => return self.poison(jobs, error),
         };
@@ -132,30 +142,36 @@ impl Committer {
                 self.catalogue.note(&changes);
                 // Without a checkpointer (it failed and said so) the journal is still the truth.
                 let _ = self.checkpointer.send(Event::Committed { changes, end, bytes });
-                self.report(jobs);
+                self.report(jobs)
             }
             Err(error) => self.poison(jobs, error),
         }
     }
 
-    fn encode(&mut self, jobs: &[Job]) {
+    fn encode(&mut self, jobs: &[Job], refuse_puts: bool) {
         let gather = &mut self.gather;
         gather.begin();
         for (batch, _) in jobs {
-            gather.encode_batch(batch, &self.segments);
+            if refuse_puts && has_put(batch) {
+                gather.committed.push(None);
+            } else {
+                gather.encode_batch(batch, &self.segments);
+            }
         }
     }
 
-    fn report(&mut self, jobs: Vec<Job>) {
+    fn report(&mut self, jobs: Vec<Job>) -> Vec<Job> {
         for ((_, done), committed) in jobs.into_iter().zip(self.gather.committed.drain(..)) {
-            done(Ok(committed));
+            done(committed.ok_or_else(full_error));
         }
+        Vec::new()
     }
 
-    fn poison(&mut self, jobs: Vec<Job>, error: StoreError) {
+    fn poison(&mut self, jobs: Vec<Job>, error: StoreError) -> Vec<Job> {
         self.poisoned = Some(error.clone());
-        answer_all(jobs, &error);
+        let none = answer_all(jobs, &error);
         (self.notify)(StoreEvent::Poisoned(error));
+        none
     }
 
     fn check_room(&mut self) {
@@ -217,7 +233,7 @@ impl Gather {
                 other => self.encode_small(other),
             }
         }
-        self.committed.push(Committed { ticket: batch.ticket, locations });
+        self.committed.push(Some(Committed { ticket: batch.ticket, locations }));
     }
 
     /// The location is relative to the frame until `move_to`.
@@ -297,7 +313,7 @@ impl Gather {
                 place(&mut entry.location);
             }
         }
-        self.committed.iter_mut().flat_map(|done| &mut done.locations).flatten().for_each(place);
+        self.committed.iter_mut().flatten().flat_map(|done| &mut done.locations).flatten().for_each(place);
     }
 }
 
@@ -320,28 +336,18 @@ fn bytes_of(batch: &Batch, cancelled: &mut Cancelled) -> usize {
     batch.records.iter().map(of).sum()
 }
 
+/// Whether a batch may be refused: one with a new message has nothing but such.
 fn has_put(batch: &Batch) -> bool {
     batch.records.iter().any(|record| matches!(record, Record::Put { .. }))
-}
-
-fn refuse_puts(jobs: Vec<Job>) -> Vec<Job> {
-    let mut kept = Vec::with_capacity(jobs.len());
-    for (batch, done) in jobs {
-        if has_put(&batch) {
-            done(Err(full_error()));
-        } else {
-            kept.push((batch, done));
-        }
-    }
-    kept
 }
 
 fn full_error() -> StoreError {
     StoreError::Full("free space is below the reserve".into())
 }
 
-fn answer_all(jobs: Vec<Job>, error: &StoreError) {
+fn answer_all(jobs: Vec<Job>, error: &StoreError) -> Vec<Job> {
     for (_, done) in jobs {
         done(Err(error.clone()));
     }
+    Vec::new()
 }

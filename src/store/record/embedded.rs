@@ -3,14 +3,19 @@
 //! Invariant: each begins with a byte that names its layout, so that a later one can be told apart.
 
 use super::DecodeError;
-use crate::broker::{EntryState, QueueDefinition};
+use crate::broker::{
+    EntryState, Lifetime, QueueDefinition, QueueId, QueuePolicy,
+    policy::{ExpiredTo, RetryDelay, WhenFull},
+};
 
 /// First byte of an encoded `EntryState`; another value is another layout.
 const STATE_VERSION: u8 = 1;
 /// First byte of an encoded definition: TOML, which survives new fields.
 const DEFINITION_TOML: u8 = 1;
-/// The same in postcard, for values TOML cannot hold (integers above `i64::MAX`).
-const DEFINITION_POSTCARD: u8 = 2;
+/// In postcard, for values TOML cannot hold (integers above `i64::MAX`); of policies without rules.
+const DEFINITION_POSTCARD_V1: u8 = 2;
+/// The same, of policies with rules. Postcard knows no missing fields: more of them need another layout.
+const DEFINITION_POSTCARD: u8 = 3;
 
 /// A state as bytes, with the version of its layout in front.
 #[must_use]
@@ -54,10 +59,38 @@ pub fn definition_from_bytes(bytes: &[u8]) -> Result<QueueDefinition, DecodeErro
             let text = std::str::from_utf8(rest).map_err(|error| inner(error.to_string()))?;
             toml::from_str(text).map_err(|error| inner(error.to_string()))
         }
+        Some((&DEFINITION_POSTCARD_V1, rest)) => {
+            postcard::from_bytes(rest).map(definition_v1).map_err(|error| inner(error.to_string()))
+        }
         Some((&DEFINITION_POSTCARD, rest)) => {
             postcard::from_bytes(rest).map_err(|error| inner(error.to_string()))
         }
         Some((layout, _)) => Err(inner(format!("unknown layout {layout}"))),
         None => Err(inner("no bytes".into())),
     }
+}
+
+/// A policy's fields in `DEFINITION_POSTCARD_V1`, in their order.
+type PolicyV1 =
+    (u32, RetryDelay, Option<String>, Option<u64>, Option<u64>, WhenFull, Option<u64>, ExpiredTo, u64, u32);
+
+fn definition_v1(
+    (id, name, policy, lifetime, shard): (QueueId, String, PolicyV1, Lifetime, u32),
+) -> QueueDefinition {
+    let (max_attempts, retry_delay, dead_letter_queue, max_messages, max_bytes, when_full, ..) = policy;
+    let (.., max_ttl_ms, expired, stranded_after_ms, crash_suspects) = policy;
+    let policy = QueuePolicy {
+        max_attempts,
+        retry_delay,
+        dead_letter_queue,
+        max_messages,
+        max_bytes,
+        when_full,
+        max_ttl_ms,
+        expired,
+        stranded_after_ms,
+        crash_suspects,
+        ..QueuePolicy::default()
+    };
+    QueueDefinition { id, name, policy, lifetime, shard }
 }

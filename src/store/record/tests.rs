@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::broker::policy::{Action, AttemptRange, Class, RetryDelay, Rule, RuleAnnotation, RuleOutcome};
 use crate::broker::{Annotations, Cause, Death, DeathReason, Failure, FailureOutcome, Lifetime, QueuePolicy};
 
 prop_compose! {
@@ -52,8 +53,24 @@ fn full_state() -> EntryState {
 }
 
 fn definition(max_bytes: Option<u64>) -> QueueDefinition {
-    let policy =
-        QueuePolicy { max_bytes, dead_letter_queue: Some("elsewhere".into()), ..QueuePolicy::default() };
+    let rule = Rule {
+        name: "r".into(),
+        outcome: Some(RuleOutcome::Lost),
+        condition: Some("*\"?".into()),
+        annotation: Some(RuleAnnotation { name: "x".into(), value: None }),
+        attempt: Some(AttemptRange { from: 2, to: u32::MAX }),
+        class: Class::Transient,
+        action: Action::Release,
+        delay: None,
+    };
+    let open = Rule { outcome: None, condition: None, annotation: None, attempt: None, ..rule.clone() };
+    let policy = QueuePolicy {
+        max_bytes,
+        dead_letter_queue: Some("elsewhere".into()),
+        rules: vec![rule, Rule { delay: Some("slow ä".into()), ..open }],
+        delays: [("slow ä".into(), RetryDelay::default())].into(),
+        ..QueuePolicy::default()
+    };
     QueueDefinition {
         id: QueueId(8),
         name: "ä \"q\"".into(),
@@ -145,4 +162,17 @@ fn a_state_of_another_layout_is_refused_with_its_number() {
     let mut bytes = state_to_bytes(&full_state());
     bytes[0] = 9;
     assert!(state_from_bytes(&bytes).unwrap_err().to_string().contains("layout 9, expected 1"));
+}
+
+#[test]
+fn a_definition_in_postcard_from_before_there_were_rules_is_read() {
+    let old = QueuePolicy { max_attempts: 3, max_bytes: Some(u64::MAX), ..QueuePolicy::default() };
+    let mut bytes = vec![2];
+    let (id, name, lifetime, shard) = (QueueId(8), "old", Lifetime::Permanent, 0u32);
+    let policy =
+        (old.max_attempts, &old.retry_delay, None::<String>, None::<u64>, old.max_bytes, old.when_full);
+    let policy = (policy, old.max_ttl_ms, old.expired, old.stranded_after_ms, old.crash_suspects);
+    bytes = postcard::to_extend(&(id, name, policy, lifetime, shard), bytes).unwrap();
+    let expected = QueueDefinition { id, name: name.into(), policy: old, lifetime, shard };
+    assert_eq!(definition_from_bytes(&bytes).unwrap(), expected);
 }

@@ -1,7 +1,7 @@
 //! Answers and records: what is said to whom when what is safe.
 
 use super::rig::*;
-use crate::broker::*;
+use crate::broker::{policy::RetryDelay, *};
 
 #[test]
 fn a_durable_message_is_accepted_when_its_batch_is_committed() {
@@ -60,7 +60,7 @@ fn several_batches_may_be_in_flight() {
         rig.publish_n(1);
     }
     let tickets: Vec<u64> = rig.batches.iter().map(|b| b.ticket.0).collect();
-    assert_eq!(tickets, [1, 2, 3]);
+    assert!(tickets.len() == 3 && tickets.is_sorted(), "{tickets:?}");
     for n in 1..=3 {
         rig.commit();
         assert_eq!(rig.answers.len(), n);
@@ -139,38 +139,139 @@ fn a_clean_stop_keeps_non_durable_messages_with_their_counts() {
     assert!(rig.stored(1).is_none());
 }
 
-#[test]
-fn a_failed_batch_takes_back_its_puts_and_makes_the_rest_again() {
-    let mut rig = Rig::new();
-    rig.publish_n(3);
+/// A message whose `Put` waits for the disk, already handed to consumer 1.
+fn handed_before_its_commit(policy: QueuePolicy) -> Rig {
+    let mut rig = Rig::with(policy);
     rig.consumer(1);
-    rig.got();
     rig.auto_commit = false;
-    let mut effects = Vec::new();
-    let messages = vec![Publish { token: 77, message: message().into(), answer: true }];
-    rig.node.apply(rig.now, Command::Publish { producer: P, messages }, &mut effects);
-    let settle = |seq, outcome| Settlement { seq: Seq(seq), outcome: Some(outcome), confirm: true };
-    let settlements =
-        vec![settle(1, Outcome::Accepted), settle(2, Outcome::Rejected(None)), settle(3, Outcome::Released)];
-    rig.node.apply(rig.now, Command::Settle { consumer: c(1), settlements }, &mut effects);
-    rig.answers.clear();
-    rig.flush(effects);
-    let failed = rig.batches.pop_front().map(|b| b.ticket).unwrap_or_default();
-    // Another batch is on its way meanwhile, and goes through.
-    rig.dead_consumer(2);
-    rig.settle(2, 1, Outcome::Accepted);
-    let second = rig.batches.pop_front().map(|b| rig.journal.commit(b));
-    rig.run(Command::CommitFailed { ticket: failed });
-    assert_eq!(rig.answers, [(77, Some(Refusal::StorageFull))]);
-    assert_eq!(rig.settled, []);
-    rig.run(Command::Committed(second.unwrap_or(Committed { ticket: Ticket(0), locations: vec![] })));
+    rig.publish_n(1);
+    assert_eq!(rig.seqs(), [1]);
+    rig
+}
+
+/// The store refuses the oldest batch and commits all others.
+fn refuse_first(rig: &mut Rig) {
+    let refused = rig.batches.pop_front().map(|b| b.ticket).unwrap_or_default();
+    rig.run(Command::CommitFailed { ticket: refused });
     while !rig.batches.is_empty() {
         rig.commit();
     }
-    assert_eq!(rig.settled.len(), 3);
-    assert!(rig.stored(1).is_none() && rig.stored(2).is_none() && rig.stored(4).is_none());
-    assert_eq!(rig.stored(3).map(|s| s.acquired_count), Some(1));
-    assert!(rig.stored_dead(1).is_none(), "it was accepted there");
+    rig.auto_commit = true;
+    rig.pass(60_000);
+    let none = Counts { consumers: 1, ..Counts::default() };
+    assert_eq!(rig.node.counts().0, none, "nothing is left of it");
+    assert_eq!(Counts { consumers: 0, ..rig.node.counts().1 }, Counts::default());
+    assert!(rig.journal.messages.is_empty());
+    // Nothing else was held up: the next message lives a whole life.
+    rig.got();
+    rig.publish_n(1);
+    let (consumer, seq) = rig.got().pop().unwrap_or_default();
+    rig.settle_as(consumer, seq, Some(Outcome::Accepted), true);
+    assert_eq!(rig.settled.last(), Some(&(c(consumer), Seq(seq), Outcome::Accepted)));
+    assert!(rig.journal.messages.is_empty());
+}
+
+const REFUSED: (u64, Option<Refusal>) = (1, Some(Refusal::StorageFull));
+
+#[test]
+fn a_refused_message_is_taken_back_while_it_waits() {
+    let mut rig = Rig::new();
+    rig.subscribe(wish(1), 0);
+    rig.auto_commit = false;
+    rig.publish_n(1);
+    let refused = rig.batches.pop_front().map(|b| b.ticket).unwrap_or_default();
+    rig.run(Command::CommitFailed { ticket: refused });
+    assert_eq!((rig.answers.clone(), rig.node.counts().0.available), (vec![REFUSED], 0));
+}
+
+#[test]
+fn a_refused_message_is_taken_back_from_the_consumer_that_has_it_and_its_answer_still_answered() {
+    let mut rig = handed_before_its_commit(QueuePolicy::default());
+    refuse_first(&mut rig);
+    assert_eq!(rig.answers.first(), Some(&REFUSED));
+    rig.settled.clear();
+    rig.settle_as(1, 1, Some(failed()), true);
+    assert_eq!(rig.settled, [(c(1), Seq(1), failed())]);
+    assert!(rig.journal.messages.is_empty());
+}
+
+#[test]
+fn a_refused_message_is_taken_back_while_its_retry_is_delayed() {
+    let delay = RetryDelay { first_ms: 50, ..RetryDelay::default() };
+    let mut rig = handed_before_its_commit(QueuePolicy { retry_delay: delay, ..QueuePolicy::default() });
+    rig.settle_as(1, 1, Some(failed()), true);
+    assert_eq!(rig.node.counts().0.delayed, 1);
+    refuse_first(&mut rig);
+    assert_eq!(rig.answers.first(), Some(&REFUSED));
+    assert_eq!(rig.settled.first(), Some(&(c(1), Seq(1), failed())), "when its record was committed");
+}
+
+#[test]
+fn a_refused_message_is_taken_back_from_the_dead_letters_too() {
+    for held in [false, true] {
+        let mut rig = handed_before_its_commit(QueuePolicy::default());
+        if held {
+            rig.dead_consumer(2);
+        }
+        rig.settle_as(1, 1, Some(Outcome::Rejected(None)), true);
+        assert_eq!(rig.got().len(), usize::from(held));
+        refuse_first(&mut rig);
+        assert_eq!(rig.answers.first(), Some(&REFUSED));
+        assert_eq!(rig.settled.len(), 2);
+    }
+}
+
+#[test]
+fn a_refused_message_is_taken_back_on_its_way_to_another_queue() {
+    let policy = QueuePolicy { dead_letter_queue: Some("graveyard".into()), ..QueuePolicy::default() };
+    let mut rig = handed_before_its_commit(policy);
+    rig.settle_as(1, 1, Some(Outcome::Rejected(None)), true);
+    assert_eq!((rig.node.counts().0.moving, rig.settled.len()), (1, 0));
+    refuse_first(&mut rig);
+    assert_eq!(rig.answers.first(), Some(&REFUSED));
+    assert_eq!(rig.settled.first(), Some(&(c(1), Seq(1), Outcome::Rejected(None))));
+    assert!(rig.moves_out.is_empty());
+}
+
+#[test]
+fn a_message_settled_before_its_put_was_refused_stays_accepted() {
+    let mut rig = handed_before_its_commit(QueuePolicy::default());
+    rig.settle_as(1, 1, Some(Outcome::Accepted), true);
+    refuse_first(&mut rig);
+    assert_eq!(rig.answers.first(), Some(&(1, None)));
+    assert!(!rig.answers.contains(&REFUSED));
+}
+
+#[test]
+fn taking_back_a_dead_letter_answers_for_no_other_message() {
+    let policy = QueuePolicy { dead_letter_queue: Some("graveyard".into()), ..QueuePolicy::default() };
+    let mut rig = handed_before_its_commit(policy.clone());
+    rig.auto_commit = true;
+    rig.commit();
+    rig.settle_as(1, 1, Some(Outcome::Rejected(None)), true);
+    assert_eq!((rig.moves_out.len(), rig.settled.len()), (1, 0), "it waits for the other queue");
+    // Another one goes to our own tree, to the place of the same number, and is refused.
+    rig.run(Command::Policy(Box::new(QueuePolicy { dead_letter_queue: None, ..policy })));
+    rig.auto_commit = false;
+    rig.publish_n(1);
+    rig.settle_as(1, 2, Some(Outcome::Rejected(None)), false);
+    let refused = rig.batches.pop_front().map(|b| b.ticket).unwrap_or_default();
+    rig.run(Command::CommitFailed { ticket: refused });
+    assert_eq!(rig.settled, []);
+    rig.run(Command::MovedOut { seq: Seq(1), taken: true });
+    assert_eq!(rig.settled.len(), 1);
+}
+
+#[test]
+fn a_message_is_not_written_again_before_its_put_is_safe() {
+    let mut rig = handed_before_its_commit(QueuePolicy::default());
+    rig.settle(1, 1, Outcome::Rejected(None));
+    rig.run(Command::Evacuate { segment: 9, limit: 10 });
+    let keeps = |rig: &Rig| {
+        rig.batches.iter().flat_map(|b| &b.records).filter(|r| matches!(r, Record::Keep { .. })).count()
+    };
+    assert_eq!(keeps(&rig), 0, "the store would write a message it refused");
+    refuse_first(&mut rig);
 }
 
 #[test]

@@ -8,4 +8,7 @@ mod limits;
 mod model;
 mod outcomes;
 mod paging;
+mod policy;
 mod rig;
+mod storm;
+mod suspects;

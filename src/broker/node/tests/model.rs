@@ -173,6 +173,10 @@ fn act(rig: &mut Rig, model: &mut Model, step: Step) {
         }
         Step::Commit => rig.commit(),
         Step::FailBatch => {
+            let refusable = |batch: &Batch| matches!(batch.records.first(), Some(Record::Put { .. }));
+            if !rig.batches.front().is_some_and(refusable) {
+                return;
+            }
             let Some(batch) = rig.batches.pop_front() else { return };
             rig.run(Command::CommitFailed { ticket: batch.ticket });
             // Its new messages are taken back from whoever holds them: they settle something unknown.

@@ -372,7 +372,9 @@ fn a_confirmation_of_something_unknown_never_hangs() {
 #[test]
 fn the_failure_record_keeps_the_newest_and_counts_the_rest() {
     let delay = RetryDelay { initial_ms: 0, max_ms: 0, ..RetryDelay::default() };
-    let mut rig = Rig::with(QueuePolicy { max_attempts: 100, retry_delay: delay, ..QueuePolicy::default() });
+    let breaker = policy::BreakerPolicy { enabled: false, ..Default::default() };
+    let policy = QueuePolicy { max_attempts: 100, retry_delay: delay, breaker, ..QueuePolicy::default() };
+    let mut rig = Rig::with(policy);
     rig.publish_n(1);
     rig.consumer(1);
     for _ in 0..40 {

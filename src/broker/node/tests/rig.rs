@@ -7,9 +7,9 @@ use std::{
 
 use crate::{
     broker::{
-        Batch, Command, Committed, ConsumerId, Delivery, DetachCause, Effect, EntryState, Lifetime, Location,
-        Message, Modified, MoveIn, Node, Outcome, ProducerId, Publish, QueueDefinition, QueueId, QueuePolicy,
-        Record, Refusal, Restored, Seq, Settlement, Subscribe,
+        Batch, BreakerState, Command, Committed, ConsumerId, Delivery, DetachCause, Effect, EntryState,
+        Lifetime, Location, Message, Modified, MoveIn, Node, Outcome, ProducerId, Publish, QueueDefinition,
+        QueueId, QueuePolicy, Record, Refusal, Restored, Seq, Settlement, Subscribe,
     },
     time::Millis,
 };
@@ -54,6 +54,8 @@ impl Journal {
     }
 
     pub fn commit(&mut self, batch: Batch) -> Committed {
+        let puts = batch.records.iter().filter(|record| matches!(record, Record::Put { .. })).count();
+        assert!(puts == 0 || puts == batch.records.len(), "new messages come alone: {batch:?}");
         let mut locations = Vec::new();
         for record in batch.records {
             match record {
@@ -93,17 +95,17 @@ impl Journal {
                     }
                 }
                 Record::Keep { queue, seq, location, state } => {
-                    let kept = self.messages.get(&(queue, seq)).cloned();
-                    locations.push(kept.map(|mut stored| {
-                        assert_eq!(stored.location, location, "keep of a stale location");
-                        let location = self.place(&stored.message);
-                        stored.location = location;
-                        if let Some(state) = state {
-                            stored.set_state(state);
-                        }
-                        self.messages.insert((queue, seq), stored);
-                        location
-                    }));
+                    let Some(mut stored) = self.messages.get(&(queue, seq)).cloned() else {
+                        panic!("keep of something unknown: {queue:?} {seq:?}")
+                    };
+                    assert_eq!(stored.location, location, "keep of a stale location");
+                    let location = self.place(&stored.message);
+                    stored.location = location;
+                    if let Some(state) = state {
+                        stored.set_state(state);
+                    }
+                    self.messages.insert((queue, seq), stored);
+                    locations.push(Some(location));
                 }
                 Record::Define(_) | Record::Delete(_) => {}
             }
@@ -157,6 +159,7 @@ pub struct Rig {
     pub moved_in: Vec<((QueueId, Seq), bool)>,
     pub evacuated: Vec<u32>,
     pub expired: usize,
+    pub breaker: Vec<BreakerState>,
     /// Number of effects, to see that answers are grouped.
     pub published_effects: usize,
     token: u64,
@@ -193,6 +196,7 @@ impl Rig {
             moved_in: Vec::new(),
             evacuated: Vec::new(),
             expired: 0,
+            breaker: Vec::new(),
             published_effects: 0,
             token: 0,
         }
@@ -236,7 +240,7 @@ impl Rig {
         loop {
             self.node.flush(self.now, &mut effects);
             effects.drain(..).for_each(|e| self.note(e));
-            self.batches.extend(self.node.take_batch());
+            self.batches.extend(std::iter::from_fn(|| self.node.take_batch()));
             if self.auto_commit && !self.batches.is_empty() {
                 if let Some(batch) = self.batches.pop_front() {
                     let committed = self.journal.commit(batch);
@@ -282,6 +286,7 @@ impl Rig {
             Effect::Evacuated { segment } => self.evacuated.push(segment),
             Effect::MoveOut { queue, message } => self.moves_out.push((queue, *message)),
             Effect::MovedIn { from, taken } => self.moved_in.push((from, taken)),
+            Effect::Breaker { state } => self.breaker.push(state),
             Effect::Expire => self.expired += 1,
         }
     }
