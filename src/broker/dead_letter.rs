@@ -34,6 +34,7 @@ pub(super) struct Moves {
 impl Node {
     /// A waiting message's time to live has passed, or that of one that just came back.
     pub(super) fn expire(&mut self, now: Millis, seq: u64) -> Fate {
+        self.tally.expired += 1;
         let Self { main, ledger, memory, definition, .. } = self;
         if definition.policy.expired == ExpiredTo::Discard {
             return finish(main, ledger, memory, seq);
@@ -61,6 +62,7 @@ impl Node {
         main.unlist(seq);
         main.set_status(seq, Status::Moving);
         let Some(entry) = main.entries.get_mut(seq) else { return Fate::Unrecorded };
+        self.tally.died(reason);
         let name = &definition.name;
         let attempts = entry.delivery_count;
         let state = entry.state_mut();

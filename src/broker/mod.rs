@@ -25,6 +25,7 @@ mod queue;
 mod record;
 pub mod rules;
 mod settlement;
+mod tally;
 
 pub use breaker::BreakerState;
 pub use command::{Command, DetachCause, Modified, MoveIn, Outcome, Publish, Settlement, Subscribe};
@@ -34,3 +35,4 @@ pub use message::{Annotations, Cause, Death, DeathReason, EntryState, Failure, F
 pub use node::{Counts, Node};
 pub use policy::{Lifetime, QueueDefinition, QueuePolicy};
 pub use record::{Batch, Committed, Location, Record, Restored};
+pub use tally::Tally;

@@ -22,6 +22,7 @@ use super::{
         retry::Rng,
     },
     settlement::finish,
+    tally::{Ages, Tally},
 };
 use crate::time::Millis;
 
@@ -53,6 +54,8 @@ pub struct Node {
     /// `Keep` records not committed.
     pub(super) keeps: usize,
     pub(super) had: Had,
+    pub(super) tally: Tally,
+    pub(super) ages: Ages,
 }
 
 /// A node in numbers.
@@ -99,6 +102,8 @@ impl Node {
             evacuated_through: None,
             keeps: 0,
             had: Had::default(),
+            tally: Tally::default(),
+            ages: Ages::default(),
         }
     }
 
@@ -176,7 +181,10 @@ impl Node {
                 self.main.breaker.set_policy(&policy.breaker);
                 self.definition.policy = *policy;
             }
-            Command::MoveIn(message) => self.move_in(*message),
+            Command::MoveIn(message) => {
+                self.note_arrivals(now);
+                self.move_in(*message);
+            }
             Command::MovedOut { seq, taken } => self.moved_out(seq.0, taken),
             Command::Purge { dead_letter } => self.purge(dead_letter),
         }
@@ -217,6 +225,7 @@ impl Node {
 
     /// After some commands: expires, wakes, dispatches, pages; effects come in here and from `apply`.
     pub fn flush(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        self.ages.begin(now);
         self.wake(now);
         for dead in [false, true] {
             self.dispatch(now, dead, effects);
@@ -251,6 +260,11 @@ impl Node {
         let Self { main, dead, ledger, memory, .. } = self;
         let queue = if dead_letter { dead } else { main };
         let mut done = queue.dispatch(now, memory, effects);
+        if !dead_letter {
+            self.tally.delivered += done.delivered;
+            self.tally.redelivered += done.redelivered;
+            self.tally.accepted += done.presettled.len() as u64;
+        }
         // Sent settled: sent is accepted.
         for seq in done.presettled {
             finish(queue, ledger, memory, seq);

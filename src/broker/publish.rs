@@ -19,9 +19,12 @@ use crate::time::Millis;
 impl Node {
     /// Messages from one producer.
     pub(super) fn publish(&mut self, now: Millis, producer: ProducerId, messages: Vec<Publish>) {
+        self.note_arrivals(now);
         for Publish { token, message, answer } in messages {
             let answer = answer.then_some((producer, token));
-            match self.refuses(now, &message) {
+            let refusal = self.refuses(now, &message);
+            *(if refusal.is_none() { &mut self.tally.published } else { &mut self.tally.refused }) += 1;
+            match refusal {
                 None => self.enqueue(now, message, answer),
                 Some(refusal) if answer.is_some() => self.ledger.answer(producer, token, Some(refusal)),
                 Some(_) => {}

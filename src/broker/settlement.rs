@@ -170,6 +170,9 @@ impl Node {
 
     /// Does what an outcome says to a message the consumer in this slot holds.
     fn resolve(&mut self, now: Millis, dead: bool, slot: u32, seq: u64, outcome: Outcome) -> Fate {
+        if !dead {
+            self.tally.settled(&outcome);
+        }
         if outcome == Outcome::Accepted {
             let Self { main, dead: tree, ledger, memory, .. } = self;
             let queue = if dead { tree } else { main };
@@ -195,6 +198,9 @@ impl Node {
                 // "The oldest crash-suspects per link get delivery-count + 1, the rest only acquired-count + 1"
                 DetachCause::Lost => {
                     let failed = (i < suspects).then_some(FailureOutcome::Lost);
+                    if !dead {
+                        self.tally.lost(failed.is_some());
+                    }
                     if failed.is_some() {
                         self.queue_mut(dead).breaker.settled(now, seq, true);
                     }

@@ -51,7 +51,6 @@ impl Failure {
         ExitCode::from(self.code)
     }
 
-    #[cfg(test)]
     pub fn message(&self) -> &str {
         &self.message
     }

@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod failure;
 mod receive;
+mod reload;
 mod send;
 mod serve;
 mod show;
@@ -46,6 +47,7 @@ enum Command {
     Send(send::Args),
     Receive(receive::Args),
     Check(check::Args),
+    Reload(reload::Args),
     Bench(bench::Args),
 }
 
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Send(args) => send::run(args),
         Command::Receive(args) => receive::run(args),
         Command::Check(args) => check::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Bench(args) => bench::run(args),
     };
     match result {

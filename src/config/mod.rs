@@ -32,6 +32,8 @@ use crate::{broker::QueuePolicy, limits};
 pub struct Config {
     /// Addresses to listen on, each `HOST:PORT`; port 0 lets the system choose.
     pub listen: Vec<String>,
+    /// Where to answer `/metrics`, `/healthz` and `/readyz`, `HOST:PORT`; none: nowhere.
+    pub http: Option<String>,
     /// The directory that holds journal and index.
     pub data: PathBuf,
     /// container-id in our `open` (part 2.4.1).
@@ -151,6 +153,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: vec!["127.0.0.1:5672".to_owned()],
+            http: None,
             data: PathBuf::from("./verdict-data"),
             container_id: default_container_id(),
             threads: None,
@@ -251,6 +254,15 @@ pub fn check_listen(text: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Reads where to answer HTTP: `HOST:PORT` or `off`; the outer none when it is neither.
+#[must_use]
+pub fn http_address(text: &str) -> Option<Option<String>> {
+    match text {
+        "off" => Some(None),
+        text => check_listen(text).is_ok().then(|| Some(text.to_owned())),
+    }
 }
 
 fn default_container_id() -> String {

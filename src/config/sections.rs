@@ -58,6 +58,8 @@ fn read_all<'i>(document: &DeTable<'i>, config: &mut Config, reading: &mut Readi
     top.value("listen", &mut config.listen, &expected, reading, |value| {
         strings(value).filter(|list| !list.is_empty() && list.iter().all(|one| check_listen(one).is_ok()))
     });
+    let expected = "\"HOST:PORT\" such as \"127.0.0.1:8672\", or \"off\"";
+    top.text("http", &mut config.http, &expected, reading, super::http_address);
     let expected = "the path of a directory";
     top.text("data", &mut config.data, &expected, reading, |text| {
         (!text.is_empty()).then(|| PathBuf::from(text))

@@ -65,6 +65,7 @@ fn example_files_commented_settings_are_valid() {
 fn every_setting_is_read() {
     let text = r#"
         listen = "0.0.0.0:5673"
+        http = "127.0.0.1:8672"
         data = "/var/lib/verdict"
         container-id = "here"
         threads = 3
@@ -102,6 +103,7 @@ fn every_setting_is_read() {
     "#;
     let config = Config::parse(text).unwrap();
     assert_eq!(config.listen, ["0.0.0.0:5673"]);
+    assert_eq!(config.http.as_deref(), Some("127.0.0.1:8672"));
     assert_eq!(config.data.to_str(), Some("/var/lib/verdict"));
     assert_eq!(config.container_id, "here");
     assert_eq!(config.threads.map(std::num::NonZero::get), Some(3));

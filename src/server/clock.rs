@@ -26,6 +26,12 @@ impl Clock {
         Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// When it was started, in seconds since 1970.
+    #[must_use]
+    pub fn started_seconds(&self) -> f64 {
+        self.epoch.as_secs_f64()
+    }
+
     /// The instant at which `now` will be at least `at`, for a timer.
     #[must_use]
     pub fn instant_of(&self, at: Millis) -> tokio::time::Instant {

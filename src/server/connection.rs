@@ -15,11 +15,11 @@ use tokio::{
 };
 use tracing::{Level, debug, info, warn};
 
-use super::{clock::Clock, queue::ToQueue, registry::Registry, wording::Who};
+use super::{clock::Clock, host::ConnectionHost, registry::Registry, wording::Who};
 use crate::{
-    auth::{Authenticator, Verdict},
-    broker::{Command, ConnectionId, Effect, Lifetime, QueueId},
-    container::{Container, Host, NoPlace, Notice, Place, Wish},
+    auth::Authenticator,
+    broker::{Effect, QueueId},
+    container::{Container, Notice},
 };
 
 /// Bytes read at a time; one buffer per thread serves all connections.
@@ -332,77 +332,5 @@ impl ConnectionTask {
         };
         // However it ends, the socket is dropped now.
         let _ = tokio::time::timeout(LINGER, drained).await;
-    }
-}
-
-/// The house as this connection sees it.
-struct ConnectionHost {
-    registry: Registry,
-    auth: Arc<Authenticator>,
-    id: ConnectionId,
-    sender: mpsc::UnboundedSender<ToConnection>,
-    nodes: FxHashMap<QueueId, mpsc::Sender<ToQueue>>,
-    outbox: Vec<(QueueId, ToQueue)>,
-}
-
-impl ConnectionHost {
-    fn join(&mut self, node: QueueId, sender: mpsc::Sender<ToQueue>) {
-        if self.nodes.insert(node, sender).is_none() {
-            self.outbox.push((node, ToQueue::Join(self.id, self.sender.clone())));
-        }
-    }
-
-    /// Sends on what was noted, in order; returns nodes that were deleted before they learned of us, so that
-    /// they could not tell. Waits while a queue's mailbox is full: that holds up this connection alone.
-    async fn deliver(&mut self) -> Vec<QueueId> {
-        let mut gone = Vec::new();
-        if self.outbox.is_empty() {
-            return gone;
-        }
-        let mut outbox = std::mem::take(&mut self.outbox);
-        for (node, message) in outbox.drain(..) {
-            let Some(sender) = self.nodes.get(&node) else { continue };
-            if sender.send(message).await.is_err() {
-                self.nodes.remove(&node);
-                // Else the broker stops: the queue is there, it merely does nothing more.
-                if !self.registry.has(node) {
-                    gone.push(node);
-                }
-            }
-        }
-        self.outbox = outbox;
-        gone
-    }
-
-    async fn leave(&mut self) {
-        for (_, sender) in self.nodes.drain() {
-            let _ = sender.send(ToQueue::Leave(self.id)).await;
-        }
-    }
-}
-
-impl Host for ConnectionHost {
-    fn authenticate(&mut self, mechanism: &str, response: &[u8]) -> Verdict {
-        self.auth.judge(mechanism, response)
-    }
-
-    fn resolve(&mut self, address: &str, wish: Wish) -> Result<Place, NoPlace> {
-        let (place, sender) = self.registry.resolve(address, wish)?;
-        self.join(place.node, sender);
-        Ok(place)
-    }
-
-    fn create_dynamic(&mut self, lifetime: Lifetime) -> Result<(String, QueueId), NoPlace> {
-        let (name, node, sender) = self.registry.create_dynamic(lifetime)?;
-        self.join(node, sender);
-        Ok((name, node))
-    }
-
-    fn delete(&mut self, node: QueueId) {
-        self.registry.delete(node);
-    }
-
-    fn send(&mut self, node: QueueId, command: Command) {
-        self.outbox.push((node, ToQueue::Command(command)));
     }
 }

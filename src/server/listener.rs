@@ -20,6 +20,7 @@ use tracing::warn;
 use super::{
     clock::Clock,
     connection::{ConnectionTask, ToConnection},
+    live::Live,
     registry::Registry,
 };
 use crate::{
@@ -88,6 +89,11 @@ impl Connections {
         self.senders().len()
     }
 
+    /// How many were accepted since the start.
+    pub fn opened(&self) -> u64 {
+        self.0.next.load(Ordering::Relaxed).into()
+    }
+
     /// Tells every connection that, and why, it is to end; there are no new ones from now on.
     pub fn stop(&self, why: impl Fn() -> ToConnection) {
         let senders = self.senders();
@@ -115,10 +121,8 @@ pub struct Listener {
     pub socket: TcpListener,
     /// Nodes.
     pub registry: Registry,
-    /// Limits.
-    pub config: Arc<Config>,
-    /// Who may come in.
-    pub auth: Arc<Authenticator>,
+    /// Limits, and who may come in.
+    pub live: Live,
     /// Where connections are kept account of.
     pub connections: Connections,
     /// The time.
@@ -140,7 +144,9 @@ impl Listener {
     }
 
     fn accept(&self, stream: TcpStream, address: SocketAddr) {
-        let most = self.config.limits.max_connections as usize;
+        let settings = self.live.now();
+        let (config, auth) = (&settings.config, &settings.auth);
+        let most = config.limits.max_connections as usize;
         if self.connections.count() >= most {
             warn!("connection from {address} refused: there are {most} already (limits.max-connections)");
             return;
@@ -149,14 +155,14 @@ impl Listener {
         let _ = stream.set_nodelay(true);
         let channel = mpsc::unbounded_channel();
         let Some(id) = self.connections.enter(channel.0.clone()) else { return };
-        let engine = Connection::server(engine_config(&self.config, &self.auth), self.clock.now());
-        let handshake = Duration::from_millis(self.config.limits.handshake_timeout_ms);
+        let engine = Connection::server(engine_config(config, auth), self.clock.now());
+        let handshake = Duration::from_millis(config.limits.handshake_timeout_ms);
         let task = ConnectionTask::new(
             stream,
             address,
             Container::new(engine, id),
             self.registry.clone(),
-            self.auth.clone(),
+            auth.clone(),
             channel,
             self.clock,
             handshake,

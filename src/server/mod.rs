@@ -5,10 +5,14 @@
 
 mod clock;
 mod connection;
+mod host;
+mod http;
 mod listener;
+mod live;
 mod queue;
 mod recover;
 mod registry;
+mod reload;
 mod shutdown;
 mod wording;
 
@@ -19,14 +23,17 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use crate::{
-    auth::Authenticator,
     broker::Command,
     config::Config,
     store::{Store, StoreEvent},
 };
 use clock::Clock;
 use listener::{Connections, Listener};
+use live::Live;
 use registry::Registry;
+use shutdown::Asked;
+
+pub use reload::{Load, SetLogLevel, Source};
 
 /// Messages a queue writes again per step of a compaction.
 const EVACUATE_STEP: usize = 512;
@@ -38,19 +45,36 @@ const EVACUATE_STEP: usize = 512;
 /// # Errors
 /// When it cannot start (address in use, data directory locked or damaged), or when the store failed.
 pub async fn run(config: Config, ready: Option<oneshot::Sender<Vec<SocketAddr>>>) -> anyhow::Result<()> {
-    let config = Arc::new(config);
+    run_with(config, ready, Source::none()).await
+}
+
+/// The same, with a configuration that SIGHUP makes it read again from `source`.
+///
+/// # Errors
+/// As `run`.
+pub async fn run_with(
+    config: Config,
+    ready: Option<oneshot::Sender<Vec<SocketAddr>>>,
+    source: Source,
+) -> anyhow::Result<()> {
     let clock = Clock::start();
     let signals = shutdown::Signals::listen()?;
     let bound = listener::bind(&config.listen).await?;
+    let watch = http::Watch::new(clock);
+    if let Some(address) = &config.http {
+        // Answers while recovery goes on: alive, and not ready.
+        http::start(http::bind(address).await?, watch.clone())?;
+    }
+    let config = Arc::new(config);
     let (store, nodes, mut events) = recover::open(&config, clock).await?;
     let store: Arc<dyn Store> = store;
-    let registry = Registry::new(store.clone(), config.clone(), clock);
+    let live = Live::new(Arc::unwrap_or_clone(config));
+    let registry = Registry::new(store.clone(), live.clone(), clock);
     for node in nodes {
         registry.adopt(node);
     }
     registry.create_configured().map_err(|why| anyhow::anyhow!("{why}"))?;
     let connections = Connections::default();
-    let auth = Arc::new(Authenticator::new(config.auth.anonymous, config.auth.users.clone()));
     let mut addresses = Vec::new();
     for socket in listener::listen(bound)? {
         let address = socket.local_addr().context("a listening socket without an address")?;
@@ -59,8 +83,7 @@ pub async fn run(config: Config, ready: Option<oneshot::Sender<Vec<SocketAddr>>>
         let listener = Listener {
             socket,
             registry: registry.clone(),
-            config: config.clone(),
-            auth: auth.clone(),
+            live: live.clone(),
             connections: connections.clone(),
             clock,
         };
@@ -69,7 +92,11 @@ pub async fn run(config: Config, ready: Option<oneshot::Sender<Vec<SocketAddr>>>
     if let Some(ready) = ready {
         let _ = ready.send(addresses);
     }
-    let failed = serve(signals, &mut events, &registry).await;
+    let (nodes, peers, disk) = (registry.clone(), connections.clone(), store.clone());
+    watch.serves(http::House { registry: nodes, connections: peers, store: disk });
+    let reloading = Reloading { source: Arc::new(source), live, watch: watch.clone() };
+    let failed = serve(signals, &mut events, &registry, &reloading).await;
+    watch.stops();
     shutdown::shutdown(&connections, &registry, store, failed.is_some()).await?;
     match failed {
         Some(why) => Err(anyhow::anyhow!("{why}")),
@@ -77,18 +104,34 @@ pub async fn run(config: Config, ready: Option<oneshot::Sender<Vec<SocketAddr>>>
     }
 }
 
+/// What a reload needs.
+struct Reloading {
+    source: Arc<Source>,
+    live: Live,
+    watch: http::Watch,
+}
+
 /// Until the end: acts on what the store says. Returns why, if it is a failure.
 async fn serve(
     mut signals: shutdown::Signals,
     events: &mut mpsc::UnboundedReceiver<StoreEvent>,
     registry: &Registry,
+    reloading: &Reloading,
 ) -> Option<String> {
     loop {
         let event = tokio::select! {
-            name = signals.next() => {
-                info!("{name} received: stopping");
-                return None;
-            }
+            asked = signals.next() => match asked {
+                Asked::Stop(name) => {
+                    info!("{name} received: stopping");
+                    return None;
+                }
+                Asked::Reload => {
+                    info!("SIGHUP received: reading the configuration again");
+                    let applied = reload::reload(&reloading.source, &reloading.live, registry).await;
+                    reloading.watch.reloaded(applied);
+                    continue;
+                }
+            },
             event = events.recv() => event?,
         };
         match event {

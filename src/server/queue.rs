@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
-use super::{clock::Clock, connection::ToConnection, registry::Registry};
+use super::{clock::Clock, connection::ToConnection, registry::Registry, wording};
 use crate::{
-    broker::{BreakerState, Command, ConnectionId, Effect, Node, QueueId},
+    broker::{Command, ConnectionId, Counts, Effect, Lifetime, Node, QueueId, Tally},
     store::{Store, StoreError},
 };
 
@@ -29,8 +29,41 @@ pub enum ToQueue {
     Leave(ConnectionId),
     /// The broker stops: keep non-durable messages too, answer when all is safe, and end.
     Stop(oneshot::Sender<()>),
+    /// Somebody wants its numbers.
+    Stats(oneshot::Sender<Snapshot>),
     /// The node is deleted: tell its links, write it down, and end.
     Delete,
+}
+
+/// A queue's numbers at one moment, or the sum of several queues'.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Snapshot {
+    /// The queue's messages.
+    pub main: Counts,
+    /// Its dead letters.
+    pub dead: Counts,
+    /// What it did since the process started.
+    pub tally: Tally,
+    /// How long its oldest message has been there.
+    pub oldest_age_ms: u64,
+}
+
+impl Snapshot {
+    /// Adds another queue's; of the ages, the larger.
+    pub fn add(&mut self, other: &Self) {
+        let sum = |a: &Counts, b: &Counts| Counts {
+            available: a.available + b.available,
+            acquired: a.acquired + b.acquired,
+            delayed: a.delayed + b.delayed,
+            moving: a.moving + b.moving,
+            bytes: a.bytes + b.bytes,
+            consumers: a.consumers.saturating_add(b.consumers),
+        };
+        self.main = sum(&self.main, &other.main);
+        self.dead = sum(&self.dead, &other.dead);
+        self.tally.add(&other.tally);
+        self.oldest_age_ms = self.oldest_age_ms.max(other.oldest_age_ms);
+    }
 }
 
 /// What the store tells a queue's task; apart from the mailbox, so that a full mailbox never holds up commits.
@@ -164,6 +197,12 @@ impl QueueTask {
             ToQueue::Leave(connection) => {
                 self.connections.remove(&connection);
             }
+            ToQueue::Stats(reply) => {
+                let (main, dead) = self.node.counts();
+                let oldest_age_ms = self.node.oldest_age_ms(self.clock.now());
+                // Who asked may have lost patience.
+                let _ = reply.send(Snapshot { main, dead, tally: *self.node.tally(), oldest_age_ms });
+            }
             ToQueue::Stop(stopped) => return Some(Turn::Stop(stopped)),
             ToQueue::Delete => return Some(Turn::Delete),
         }
@@ -231,7 +270,7 @@ impl QueueTask {
                     continue;
                 }
                 Effect::Breaker { state } => {
-                    self.tell_breaker(*state);
+                    wording::tell_breaker(&self.node.definition().name, *state, self.clock.now());
                     continue;
                 }
                 Effect::Expire => {
@@ -259,18 +298,6 @@ impl QueueTask {
         {
             // A connection that ended meanwhile sends Unsubscribe for all of its links.
             let _ = sender.send(ToConnection::Effects(effects));
-        }
-    }
-
-    fn tell_breaker(&self, state: BreakerState) {
-        let name = &self.node.definition().name;
-        match state {
-            BreakerState::Closed => info!("queue {name:?}: breaker closed, delivery goes on as usual"),
-            BreakerState::Open { until } => {
-                let ms = until.since_ms(self.clock.now());
-                warn!("queue {name:?}: breaker open: too much fails, nothing is delivered for {ms} ms");
-            }
-            BreakerState::HalfOpen { .. } => info!("queue {name:?}: breaker half-open, probing"),
         }
     }
 
@@ -335,10 +362,12 @@ impl QueueTask {
 
     async fn delete(mut self) {
         let id = self.node.definition().id;
-        if self.node.definition().lifetime == crate::broker::Lifetime::Permanent {
+        if self.node.definition().lifetime == Lifetime::Permanent {
             self.node.prepare_delete();
             self.finish_turn();
             self.settle_down().await;
+        } else {
+            self.registry.remember(self.node.tally());
         }
         // From here on senders see for themselves that it is gone; those whose commands lie here cannot.
         self.mailbox.close();
@@ -360,31 +389,4 @@ impl QueueTask {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        broker::{Lifetime, QueueDefinition, QueuePolicy},
-        store::MemoryStore,
-    };
-
-    #[tokio::test]
-    async fn a_connection_that_joins_while_the_node_is_deleted_is_told_so() {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Box::new(|_| {})));
-        let clock = Clock::start();
-        let registry = Registry::new(store.clone(), Arc::default(), clock);
-        let definition = QueueDefinition {
-            id: QueueId(2),
-            name: "d".into(),
-            policy: QueuePolicy::default(),
-            lifetime: Lifetime::DeleteOnClose,
-            shard: 0,
-        };
-        let queue = QueueTask::spawn(Node::create(definition, 1), store, registry, clock);
-        let (sender, mut mailbox) = mpsc::unbounded_channel();
-        // The task has not run yet: all of this lies in its mailbox when it does.
-        assert!(queue.send(ToQueue::Delete).await.is_ok());
-        assert!(queue.send(ToQueue::Join(ConnectionId(1), sender)).await.is_ok());
-        assert!(matches!(mailbox.recv().await, Some(ToConnection::Deleted(QueueId(2)))));
-        assert!(queue.send(ToQueue::Leave(ConnectionId(1))).await.is_err());
-    }
-}
+mod tests;

@@ -10,11 +10,12 @@ use tokio::sync::mpsc;
 
 use super::{
     clock::Clock,
+    live::Live,
     queue::{QueueTask, ToQueue},
 };
 use crate::{
     broker::{
-        Command, Lifetime, Node, QueueDefinition, QueueId,
+        Command, Lifetime, Node, QueueDefinition, QueueId, Tally,
         address::{Address, Kind},
     },
     config::Config,
@@ -32,7 +33,7 @@ pub struct Registry(Arc<Shared>);
 struct Shared {
     nodes: Mutex<Nodes>,
     store: Arc<dyn Store>,
-    config: Arc<Config>,
+    live: Live,
     clock: Clock,
     /// Makes names of dynamic nodes unlike those of earlier runs.
     run: String,
@@ -51,6 +52,18 @@ struct Nodes {
     stopping: bool,
     /// The disk is full, which queues created later must know too.
     storage_full: bool,
+    /// What dynamic queues did that are gone.
+    ended: Tally,
+}
+
+/// A queue to be asked for its numbers.
+pub struct Watched {
+    /// Its name.
+    pub name: String,
+    /// It does not outlive the process.
+    pub dynamic: bool,
+    /// Its task.
+    pub sender: mpsc::Sender<ToQueue>,
 }
 
 #[derive(Clone)]
@@ -61,10 +74,10 @@ struct Handle {
 
 impl Registry {
     /// An empty registry.
-    pub fn new(store: Arc<dyn Store>, config: Arc<Config>, clock: Clock) -> Self {
+    pub fn new(store: Arc<dyn Store>, live: Live, clock: Clock) -> Self {
         let run = format!("{:x}-{:x}", store.epoch(), clock.now().0 & 0xff_ffff);
         let nodes = Mutex::new(Nodes { next_id: 2, ..Nodes::default() });
-        Self(Arc::new(Shared { nodes, store, config, clock, run }))
+        Self(Arc::new(Shared { nodes, store, live, clock, run }))
     }
 
     fn nodes(&self) -> MutexGuard<'_, Nodes> {
@@ -91,7 +104,7 @@ impl Registry {
 
     /// Every node gets an equal share of the memory for bodies, in powers of two.
     fn share_memory(&self, nodes: &mut Nodes, newest: &mpsc::Sender<ToQueue>) {
-        let share = share_of(self.0.config.memory_bytes, nodes.by_id.len(), nodes.share_bytes);
+        let share = share_of(self.0.live.now().config.memory_bytes, nodes.by_id.len(), nodes.share_bytes);
         let budget = || ToQueue::Command(Command::MemoryBudget { bytes: share });
         // A full mailbox: it keeps its old share until the next change.
         if share == nodes.share_bytes {
@@ -135,7 +148,7 @@ impl Registry {
                 "no queue {name:?}; it was dynamic and has ended with its link"
             )));
         }
-        if !self.0.config.may_create(name) {
+        if !self.0.live.now().config.may_create(name) {
             let why = "and the configuration (create) does not allow to make it by attaching";
             return Err(NoPlace::NotFound(format!("no queue {name:?}, {why}")));
         }
@@ -148,7 +161,7 @@ impl Registry {
     /// # Errors
     /// When there are too many.
     pub fn create_configured(&self) -> Result<(), NoPlace> {
-        for name in self.0.config.declared_queues() {
+        for name in self.0.live.now().config.declared_queues() {
             let mut nodes = self.nodes();
             if !nodes.by_name.contains_key(name) {
                 self.create(&mut nodes, name.to_owned(), Lifetime::Permanent)?;
@@ -187,7 +200,7 @@ impl Registry {
         }
         let id = QueueId(nodes.next_id);
         nodes.next_id = nodes.next_id.saturating_add(2);
-        let policy = self.0.config.policy_for(&name);
+        let policy = self.0.live.now().config.policy_for(&name);
         let definition = QueueDefinition { id, name: name.clone(), policy, lifetime, shard: 0 };
         let node = Node::create(definition, u64::from(id.0) ^ self.0.clock.now().0);
         let sender = self.start(nodes, node, id, name);
@@ -246,6 +259,59 @@ impl Registry {
     pub async fn storage_full(&self, full: bool) {
         self.nodes().storage_full = full;
         self.broadcast(|| Command::StorageFull(full)).await;
+    }
+
+    /// Whether the queues a configuration names fit in.
+    ///
+    /// # Errors
+    /// In words, if not.
+    pub fn has_room_for(&self, config: &Config) -> Result<(), String> {
+        let nodes = self.nodes();
+        let new = config.declared_queues().filter(|name| !nodes.by_name.contains_key(*name)).count();
+        let (there, most) = (nodes.by_id.len(), crate::limits::MAX_QUEUES);
+        if new == 0 || there + new <= most {
+            return Ok(());
+        }
+        Err(format!("{new} queues more than the {there} there are: expected at most {most} together"))
+    }
+
+    /// The settings are others than `before`: gives queues their rules and shares, makes those that are new.
+    pub async fn reconfigured(&self, before: &Config) {
+        let settings = self.0.live.now();
+        let config = &settings.config;
+        let handles: Vec<Handle> = self.nodes().by_id.values().cloned().collect();
+        let shared = config.memory_bytes != before.memory_bytes;
+        let bytes = config.memory_bytes / (handles.len().max(1) as u64).next_power_of_two();
+        for Handle { name, sender } in handles {
+            let policy = config.policy_for(&name);
+            if policy != before.policy_for(&name) {
+                let _ = sender.send(ToQueue::Command(Command::Policy(Box::new(policy)))).await;
+            }
+            if shared {
+                let _ = sender.send(ToQueue::Command(Command::MemoryBudget { bytes })).await;
+            }
+        }
+        if let Err(why) = self.create_configured() {
+            tracing::error!("reload: not all queues could be made: {why}");
+        }
+    }
+
+    /// All queues, the oldest first, and what the dynamic ones did that are gone.
+    pub fn watched(&self) -> (Vec<Watched>, Tally) {
+        let nodes = self.nodes();
+        let mut handles: Vec<_> = nodes.by_id.iter().collect();
+        handles.sort_unstable_by_key(|(id, _)| **id);
+        let watched = handles.into_iter().map(|(_, handle)| Watched {
+            name: handle.name.clone(),
+            dynamic: handle.name.starts_with(DYNAMIC_PREFIX),
+            sender: handle.sender.clone(),
+        });
+        (watched.collect(), nodes.ended)
+    }
+
+    /// A dynamic queue has ended, having done this.
+    pub fn remember(&self, tally: &Tally) {
+        self.nodes().ended.add(tally);
     }
 
     /// No new nodes from now on.

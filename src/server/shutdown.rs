@@ -19,10 +19,20 @@ const LOOK: Duration = Duration::from_millis(5);
 /// How long a queue may take to make its messages safe.
 const QUEUES: Duration = Duration::from_secs(60);
 
-/// The signals that stop a broker.
+/// The signals that stop a broker, and the one that makes it read its configuration again.
 pub struct Signals {
     term: Signal,
     int: Signal,
+    hup: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// To stop, by the signal of this name.
+    Stop(&'static str),
+    /// To read the configuration again.
+    Reload,
 }
 
 impl Signals {
@@ -33,14 +43,16 @@ impl Signals {
     pub fn listen() -> anyhow::Result<Self> {
         let term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let int = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-        Ok(Self { term, int })
+        let hup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+        Ok(Self { term, int, hup })
     }
 
-    /// Waits for one, and names it.
-    pub async fn next(&mut self) -> &'static str {
+    /// Waits for one.
+    pub async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.term.recv() => "SIGTERM",
-            _ = self.int.recv() => "SIGINT",
+            _ = self.term.recv() => Asked::Stop("SIGTERM"),
+            _ = self.int.recv() => Asked::Stop("SIGINT"),
+            _ = self.hup.recv() => Asked::Reload,
         }
     }
 }

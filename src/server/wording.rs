@@ -1,16 +1,20 @@
-//! What the log says of a connection, one line for a person.
+//! What the log says of a connection or of a queue's breaker, one line for a person.
 //!
 //! Invariant: what comes from the peer cannot begin a new line or move a terminal's cursor. Decides level and
-//! words only; writes nothing.
+//! words only.
 
 #[cfg(test)]
 mod tests;
 
 use std::net::SocketAddr;
 
-use tracing::Level;
+use tracing::{Level, info, warn};
 
-use crate::container::{Notice, Peer};
+use crate::{
+    broker::BreakerState,
+    container::{Notice, Peer},
+    time::Millis,
+};
 
 /// The connection a line is about.
 pub struct Who<'a> {
@@ -71,4 +75,16 @@ fn one_line(text: String) -> String {
     }
     let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(escaped).collect()
+}
+
+/// One line for a change of a queue's breaker.
+pub fn tell_breaker(name: &str, state: BreakerState, now: Millis) {
+    match state {
+        BreakerState::Closed => info!("queue {name:?}: breaker closed, delivery goes on as usual"),
+        BreakerState::Open { until } => {
+            let ms = until.since_ms(now);
+            warn!("queue {name:?}: breaker open: too much fails, nothing is delivered for {ms} ms");
+        }
+        BreakerState::HalfOpen { .. } => info!("queue {name:?}: breaker half-open, probing"),
+    }
 }

@@ -47,6 +47,31 @@ impl DirLock {
     }
 }
 
+/// The process that has this data directory open, if one has.
+///
+/// # Errors
+/// When the lock file is there and cannot be read.
+pub fn holder(dir: &Path) -> Result<Option<u32>, StoreError> {
+    let path = dir.join("lock");
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(super::failed("open", &path, &error)),
+    };
+    // What the file says is true only while somebody holds the lock: pids are used again.
+    if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+        return Ok(None);
+    }
+    let mut owner = String::new();
+    file.read_to_string(&mut owner).map_err(|error| super::failed("read", &path, &error))?;
+    match owner.trim().parse() {
+        Ok(pid) => Ok(Some(pid)),
+        Err(_) => Err(StoreError::Failed(
+            format!("{} does not name a process, got {owner:?}", path.display()).into(),
+        )),
+    }
+}
+
 fn lock(file: &mut File, dir: &Path) -> Result<(), StoreError> {
     if flock(&*file, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut owner = String::new();

@@ -28,6 +28,7 @@ pub mod record;
 mod recovery;
 #[cfg(feature = "server")]
 mod space;
+mod stats;
 
 use std::sync::Arc;
 
@@ -35,7 +36,10 @@ use std::sync::Arc;
 pub use self::fault::Fault;
 #[cfg(feature = "server")]
 pub use self::journal::{JournalStore, Options};
+#[cfg(feature = "server")]
+pub use self::lock::holder;
 pub use self::memory::{MemoryStore, State};
+pub use self::stats::{COMMIT_BOUNDS_MICROS, StoreStats};
 use crate::broker::{Batch, Committed, Location, Message, QueueDefinition, QueueId, Restored};
 
 /// A place for records that survives crashes; one shard of it, owned by this process.
@@ -65,6 +69,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Tells the store that a node has answered `Evacuate` for everything up to this segment.
     fn evacuated(&self, queue: QueueId, segment: u32);
+
+    /// The store in numbers. A store that does not count says nothing.
+    fn stats(&self) -> StoreStats {
+        StoreStats::default()
+    }
 
     /// Writes what is pending, a last checkpoint, and stops. Blocks.
     ///

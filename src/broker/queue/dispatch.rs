@@ -33,6 +33,10 @@ pub(crate) struct Dispatched {
     pub presettled: Vec<u64>,
     /// Somebody waits for these bodies.
     pub wanted: Vec<u64>,
+    /// Handed out, browsing not counted.
+    pub delivered: u64,
+    /// Those of them that had been handed out before.
+    pub redelivered: u64,
 }
 
 enum Next {
@@ -165,8 +169,10 @@ impl Queue {
             } else {
                 consumer.hold(seq);
             }
+            done.redelivered += u64::from(entry.acquired_count > 0);
             served += 1;
         }
+        done.delivered += served;
         served
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod gather;
 pub(crate) mod inbox;
 pub(crate) mod layout;
 pub(crate) mod log;
+mod meter;
 pub(crate) mod reader;
 pub(crate) mod scan;
 pub(crate) mod segments;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use self::catalogue::Catalogue;
 use self::inbox::Inbox;
 use self::log::{Log, LogStart};
+use self::meter::Meter;
 use self::segments::Segments;
 use self::writer::{Committer, Gather};
 use super::checkpoint::{Checkpointer, Event, Progress};
@@ -30,6 +32,7 @@ use super::index::Index;
 use super::lock::DirLock;
 use super::recovery::{self, Opened};
 use super::space::Space;
+use super::stats::StoreStats;
 use super::{Done, Notify, Recovered, Recovery, Store, StoreError};
 use crate::broker::{Batch, Location, Message, QueueId, Restored};
 
@@ -75,6 +78,7 @@ pub struct JournalStore {
     segments: Arc<Segments>,
     inbox: Arc<Inbox>,
     events: Sender<Event>,
+    meter: Arc<Meter>,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -121,7 +125,9 @@ impl JournalStore {
             position: opened.end,
             progress: Progress::new(opened.end),
         };
-        let committer = committer(dir, &options, &opened, catalogue, &segments, &inbox, &events, notify);
+        let meter = Arc::new(Meter::default());
+        let mut committer = committer(dir, &options, &opened, catalogue, &segments, &inbox, &events, notify);
+        committer.meter = Arc::clone(&meter);
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
         let spawn = |error: std::io::Error| StoreError::Failed(format!("start a thread: {error}").into());
         let checkpointer =
@@ -135,6 +141,7 @@ impl JournalStore {
             segments,
             inbox,
             events,
+            meter,
             threads: Mutex::new(Some(Threads { committer, checkpointer, _lock: lock })),
         })
     }
@@ -220,6 +227,10 @@ impl Store for JournalStore {
         let _ = self.events.send(Event::Evacuated(queue, segment));
     }
 
+    fn stats(&self) -> StoreStats {
+        self.meter.read(self.segments.list().iter().map(|(_, bytes)| bytes).sum())
+    }
+
     fn close(&self) -> Result<(), StoreError> {
         self.stop()
     }
@@ -267,6 +278,7 @@ fn committer(
         notify,
         catalogue,
         gather: Gather::default(),
+        meter: Arc::default(),
         full: false,
         stuck: false,
         poisoned: None,

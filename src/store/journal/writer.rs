@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::block::IndexEntry;
 use super::super::checkpoint::Event;
@@ -22,6 +22,7 @@ use super::gather::Cancelled;
 use super::inbox::{Inbox, Job};
 use super::layout::FRAME_HEADER_BYTES;
 use super::log::{Log, LogError};
+use super::meter::Meter;
 use super::reader;
 use super::segments::Segments;
 use crate::broker::{Batch, Committed, Location, Message, QueueId, Record, Seq};
@@ -46,6 +47,8 @@ pub(crate) struct Committer {
     /// What a new segment begins with.
     pub catalogue: Catalogue,
     pub gather: Gather,
+    /// Counts for those who watch.
+    pub meter: Arc<Meter>,
     pub full: bool,
     /// What is next is none of what is refused, and there is no room for it either.
     pub stuck: bool,
@@ -136,8 +139,10 @@ impl Committer {
         };
         self.gather.move_to(segment, offset as u32);
         let bytes = self.gather.frame.len() as u64;
+        let began = Instant::now();
         match self.log.append(&mut self.gather.frame, self.gather.records) {
             Ok(end) => {
+                self.meter.committed(began.elapsed(), jobs.len());
                 let changes = std::mem::take(&mut self.gather.changes);
                 self.catalogue.note(&changes);
                 // Without a checkpointer (it failed and said so) the journal is still the truth.
@@ -169,6 +174,7 @@ impl Committer {
 
     fn poison(&mut self, jobs: Vec<Job>, error: StoreError) -> Vec<Job> {
         self.poisoned = Some(error.clone());
+        self.meter.set_poisoned();
         let none = answer_all(jobs, &error);
         (self.notify)(StoreEvent::Poisoned(error));
         none
@@ -186,6 +192,7 @@ impl Committer {
     fn set_full(&mut self, full: bool) {
         if self.full != full {
             self.full = full;
+            self.meter.set_full(full);
             (self.notify)(StoreEvent::Full(full));
         }
     }

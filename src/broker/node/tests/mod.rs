@@ -12,3 +12,4 @@ mod policy;
 mod rig;
 mod storm;
 mod suspects;
+mod tally;
