@@ -198,7 +198,8 @@ fn cause(error: Error) -> Cause {
 
 /// The text, or its beginning where it is longer than `max` bytes; without the room that is not needed.
 pub(super) fn cut(mut text: String, max: usize) -> String {
-    text.truncate(text.floor_char_boundary(max));
+    let end = (0..=max.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    text.truncate(end.unwrap_or(0));
     text.shrink_to_fit();
     text
 }

@@ -57,6 +57,7 @@ impl Queue {
         effects: &mut Vec<Effect>,
     ) -> Dispatched {
         let mut done = Dispatched::default();
+        self.sweep_ended();
         self.begin_turn(now);
         self.browse(now, memory, effects, &mut done);
         let mut touched: VecDeque<u32> = VecDeque::new();
@@ -74,8 +75,9 @@ impl Queue {
             if before == 0 && served > 0 {
                 touched.push_back(slot);
             }
-            idle = if served == 0 { idle + 1 } else { 0 };
-            self.back_in_ring(slot);
+            // Who leaves the ring was no idle turn of it: the rest is still to be asked, each once.
+            let stays = self.back_in_ring(slot);
+            idle = if served > 0 { 0 } else { idle + usize::from(stays) };
         }
         for slot in touched {
             let Some(consumer) = self.consumer(slot) else { continue };
@@ -104,12 +106,16 @@ impl Queue {
         self.consumer(slot).map_or(0, |c| c.outbox.len())
     }
 
-    fn back_in_ring(&mut self, slot: u32) {
-        let Some(consumer) = self.consumers.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+    /// Whether it stays in the ring.
+    fn back_in_ring(&mut self, slot: u32) -> bool {
+        let Some(consumer) = self.consumers.get_mut(slot as usize).and_then(Option::as_mut) else {
+            return false;
+        };
         consumer.ringed = consumer.willing();
         if consumer.ringed {
             self.ring.push_back(slot);
         }
+        consumer.ringed
     }
 
     /// One consumer's turn; how many it got.

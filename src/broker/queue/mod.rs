@@ -50,6 +50,8 @@ pub(crate) struct Queue {
     loading: usize,
     consumers: Vec<Option<Consumer>>,
     free: Vec<u32>,
+    /// Slots of consumers that ended, which the lists below may still name: not free before the next sweep.
+    ended: Vec<u32>,
     /// Consumers that can be sent something, next first.
     ring: VecDeque<u32>,
     browsers: Vec<u32>,
@@ -77,6 +79,7 @@ impl Queue {
             loading: 0,
             consumers: Vec::new(),
             free: Vec::new(),
+            ended: Vec::new(),
             ring: VecDeque::new(),
             browsers: Vec::new(),
             asking: Vec::new(),
@@ -277,14 +280,31 @@ impl Queue {
     /// Removes a consumer; what it holds must have been given back.
     pub(crate) fn unsubscribe(&mut self, slot: u32) {
         if self.consumers.get_mut(slot as usize).and_then(Option::take).is_some() {
-            self.free.push(slot);
-            self.ring.retain(|s| *s != slot);
-            self.browsers.retain(|s| *s != slot);
-            self.asking.retain(|s| *s != slot);
+            self.ended.push(slot);
             self.vetting.left(slot);
             self.tally.consumers -= 1;
             self.stranded_stale = true;
         }
+    }
+
+    /// Slots for consumers, in use or not.
+    #[cfg(test)]
+    pub(crate) fn slots(&self) -> usize {
+        self.consumers.len()
+    }
+
+    /// Takes those that ended off all lists, many together: a connection may end with hundreds of thousands. Until
+    /// then who comes upon one on a list passes it over.
+    fn sweep_ended(&mut self) {
+        if self.ended.is_empty() || self.ended.len() * 4 < self.tally.consumers as usize {
+            return;
+        }
+        let Self { consumers, ring, browsers, asking, .. } = self;
+        let there = |slot: &u32| consumers.get(*slot as usize).is_some_and(Option::is_some);
+        ring.retain(there);
+        browsers.retain(there);
+        asking.retain(there);
+        self.free.append(&mut self.ended);
     }
 
     /// The consumer in a slot.

@@ -13,12 +13,13 @@ impl Queue {
             return;
         }
         let Self { ready, entries, consumers, stranded, .. } = self;
-        let takers: Vec<&str> =
-            consumers.iter().flatten().filter(|c| !c.browse).map(|c| c.endpoint.as_str()).collect();
+        // Looked at only for messages that exclude somebody, and then up to the first taker: consumers come and go
+        // by the hundred thousand.
+        let takers = || consumers.iter().flatten().filter(|c| !c.browse).map(|c| c.endpoint.as_str());
         let mut still = std::collections::BTreeMap::new();
         for seq in ready.levels.iter().flat_map(super::ready::Level::picky) {
             let Some(entry) = entries.get(seq) else { continue };
-            if !takers.is_empty() && takers.iter().all(|t| entry.excludes(t)) {
+            if takers().next().is_some() && takers().all(|t| entry.excludes(t)) {
                 still.insert(seq, stranded.get(&seq).copied().unwrap_or(now));
             }
         }

@@ -203,3 +203,49 @@ fn unsettled_out_of_order_does_not_pile_up() {
     rig.leave(1, DetachCause::Lost);
     assert_eq!(rig.stored(1).map(|s| s.delivery_count), Some(1));
 }
+
+#[test]
+fn consumers_that_end_and_begin_in_one_turn_are_neither_served_after_their_end_nor_twice() {
+    let mut rig = Rig::new();
+    rig.subscribe(wish(1), 10);
+    rig.subscribe(Subscribe { browse: true, ..wish(2) }, 10);
+    let now = rig.now;
+    let mut effects = Vec::new();
+    for id in [1, 2] {
+        let cause = DetachCause::Clean;
+        rig.node.apply(now, Command::Unsubscribe { consumer: c(id), cause }, &mut effects);
+    }
+    rig.node.apply(now, Command::Subscribe(Box::new(wish(3))), &mut effects);
+    let flow = Command::Flow { consumer: c(3), delivery_count: 0, credit: 10, drain: true, echo: false };
+    rig.node.apply(now, flow, &mut effects);
+    rig.publish_n(4);
+    let got: Vec<_> = rig.got().iter().map(|got| got.0).collect();
+    assert_eq!(got, [3; 4]);
+    // The slots of those that ended are used again, not two more for each that comes and goes.
+    for id in 10..1000 {
+        rig.subscribe(wish(id), 10);
+        rig.run(Command::Unsubscribe { consumer: c(id), cause: DetachCause::Clean });
+    }
+    assert!(rig.node.main.slots() <= 4, "{} slots", rig.node.main.slots());
+}
+
+#[test]
+fn consumers_that_took_their_credit_back_do_not_keep_a_message_from_one_that_has_some() {
+    let mut rig = Rig::new();
+    (1..=20).for_each(|id| rig.subscribe(wish(id), 10));
+    (1..=19).for_each(|id| rig.flow(id, 0, 0, false));
+    rig.publish_n(1);
+    assert_eq!(rig.got().iter().map(|got| got.0).collect::<Vec<_>>(), [20]);
+}
+
+#[test]
+fn consumers_that_ended_do_not_keep_a_message_from_one_that_is_there() {
+    let mut rig = Rig::new();
+    (1..=20).for_each(|id| rig.subscribe(wish(id), 10));
+    (1..=3).for_each(|id| rig.run(Command::Unsubscribe { consumer: c(id), cause: DetachCause::Clean }));
+    (4..=18).for_each(|id| rig.flow(id, 0, 0, false));
+    rig.publish_n(2);
+    let mut got: Vec<_> = rig.got().iter().map(|got| got.0).collect();
+    got.sort_unstable();
+    assert_eq!(got, [19, 20]);
+}
