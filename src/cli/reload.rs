@@ -32,9 +32,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     };
     // Not everywhere is there a /proc; where there is, a wrong number must not end somebody else's process.
     if let Ok(name) = fs::read_to_string(format!("/proc/{number}/comm"))
-        && !name.starts_with("verdict")
+        && let name = name.trim_end()
+        // Also `verdict-0.1.0` and the like, as people keep several.
+        && !(name == "verdict" || name.starts_with("verdict-"))
     {
-        let name = name.trim_end();
         return Err(Failure::new(format!("process {number} is {name:?}, expected a verdict broker")));
     }
     let pid = Pid::from_raw(number).ok_or_else(|| Failure::usage("expected a process number above 0"))?;
