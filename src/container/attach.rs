@@ -146,7 +146,8 @@ fn consumer_place(source: &mut Source, host: &mut dyn Host) -> Result<(Place, Op
 fn reply_source(source: &mut Source, default_outcome: &Outcome, browse: bool) {
     source.default_outcome = Some(outcome::write_default(default_outcome));
     if source.outcomes.as_ref().is_none_or(|symbols| symbols.0.is_empty()) {
-        source.outcomes = Some(Array(outcome::NAMES.iter().map(|name| Symbol::from(*name)).collect()));
+        source.outcomes =
+            Some(Array(crate::amqp::codec::OUTCOMES.iter().map(|name| Symbol::from(*name)).collect()));
     }
     source.distribution_mode = Some(if browse { DistributionMode::Copy } else { DistributionMode::Move });
     // Only filters in force are echoed (3.5.3), and none is understood yet.

@@ -5,7 +5,10 @@
 
 use super::outcome;
 use crate::{
-    amqp::codec::{encode_error, section, write},
+    amqp::codec::{
+        code::descriptor::{DELIVERY_ANNOTATIONS, MESSAGE_ANNOTATIONS},
+        encode_error, section, write,
+    },
     broker::{Death, DeathReason, Delivery, EntryState},
 };
 
@@ -49,11 +52,6 @@ pub(super) fn sections(delivery: &Delivery, dead_letter: bool) -> (Vec<u8>, usiz
     message_annotations(delivery, state, published, &mut out);
     (out, from + found.bare.start)
 }
-
-/// Descriptor of the delivery-annotations section (3.2.2).
-const DELIVERY_ANNOTATIONS: u8 = 0x71;
-/// Descriptor of the message-annotations section (3.2.3).
-const MESSAGE_ANNOTATIONS: u8 = 0x72;
 
 /// An annotation, encoded.
 type Pair = (Box<[u8]>, Box<[u8]>);

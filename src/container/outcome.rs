@@ -12,16 +12,13 @@ use serde_amqp::{Value, primitives::Symbol};
 
 use crate::{
     amqp::codec::{
-        DeliveryState, condition_name, decode_fields, encode_fields, encode_value, error_condition,
+        DeliveryState, OUTCOMES, condition_name, decode_fields, encode_fields, encode_value, error_condition,
+        from_wire_outcome, to_wire_outcome,
     },
     broker::{Annotations, Cause, Modified, Outcome},
     limits,
     time::Millis,
 };
-
-/// Symbols of the outcomes of part 3.4, in the order of `Set`'s bits.
-pub(super) const NAMES: [&str; 4] =
-    ["amqp:accepted:list", "amqp:rejected:list", "amqp:released:list", "amqp:modified:list"];
 
 /// Bytes kept of `x-opt-error-condition`: it comes with every failed attempt, and many are remembered.
 const CONDITION_KEPT: usize = 256;
@@ -36,7 +33,7 @@ impl Set {
     /// From symbols; unknown ones were refused by the codec.
     pub(super) fn of<'a>(symbols: impl IntoIterator<Item = &'a Symbol>) -> Self {
         Self(symbols.into_iter().fold(0, |set, symbol| {
-            NAMES.iter().position(|name| *name == symbol.as_str()).map_or(set, |bit| set | 1 << bit)
+            OUTCOMES.iter().position(|name| *name == symbol.as_str()).map_or(set, |bit| set | 1 << bit)
         }))
     }
 
@@ -45,7 +42,7 @@ impl Set {
     }
 
     fn names(self) -> String {
-        let names = NAMES.iter().enumerate().filter(|(bit, _)| self.0 & (1 << bit) != 0);
+        let names = OUTCOMES.iter().enumerate().filter(|(bit, _)| self.0 & (1 << bit) != 0);
         names.map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
     }
 }
@@ -61,7 +58,7 @@ fn index(outcome: &Outcome) -> usize {
 
 /// The error for an outcome that the link's source.outcomes does not list.
 pub(super) fn not_in_force(outcome: &Outcome, allowed: &Set) -> Error {
-    let got = NAMES.get(index(outcome)).copied().unwrap_or_default();
+    let got = OUTCOMES.get(index(outcome)).copied().unwrap_or_default();
     let why = format!(
         "outcome {got} is not among the link's source.outcomes, expected one of: {}",
         allowed.names()
@@ -73,7 +70,7 @@ pub(super) fn not_in_force(outcome: &Outcome, allowed: &Set) -> Error {
 pub(super) fn read(state: Option<DeliveryState>, now: Millis) -> Result<Option<Outcome>, Error> {
     let unsupported = |what: &str| {
         let why =
-            format!("delivery state {what} is not supported here, expected one of: {}", NAMES.join(", "));
+            format!("delivery state {what} is not supported here, expected one of: {}", OUTCOMES.join(", "));
         Err(Error::new(AmqpError::NotImplemented, Some(why), None))
     };
     Ok(Some(match state {
@@ -90,16 +87,7 @@ pub(super) fn read(state: Option<DeliveryState>, now: Millis) -> Result<Option<O
 
 /// The outcome a source names as its default (already known to be one of the four).
 pub(super) fn read_default(outcome: &messaging::Outcome, now: Millis) -> Outcome {
-    match outcome {
-        messaging::Outcome::Accepted(_) => Outcome::Accepted,
-        messaging::Outcome::Rejected(rejected) => {
-            Outcome::Rejected(rejected.error.clone().map(|error| Box::new(cause(error))))
-        }
-        messaging::Outcome::Modified(modified) => {
-            Outcome::Modified(Box::new(read_modified(modified.clone(), now)))
-        }
-        _ => Outcome::Released,
-    }
+    read(Some(from_wire_outcome(outcome)), now).ok().flatten().unwrap_or(Outcome::Released)
 }
 
 fn read_modified(modified: messaging::Modified, now: Millis) -> Modified {
@@ -222,18 +210,8 @@ pub(super) fn write(outcome: &Outcome) -> DeliveryState {
 
 /// The default outcome that is really applied, for the attach reply.
 pub(super) fn write_default(outcome: &Outcome) -> messaging::Outcome {
-    match outcome {
-        Outcome::Accepted => messaging::Outcome::Accepted(messaging::Accepted {}),
-        Outcome::Released => messaging::Outcome::Released(messaging::Released {}),
-        Outcome::Rejected(cause) => {
-            messaging::Outcome::Rejected(messaging::Rejected { error: cause.as_deref().map(error_of) })
-        }
-        Outcome::Modified(modified) => messaging::Outcome::Modified(messaging::Modified {
-            delivery_failed: Some(modified.delivery_failed),
-            undeliverable_here: Some(modified.undeliverable_here),
-            message_annotations: None,
-        }),
-    }
+    // All four outcomes have a form on the wire.
+    to_wire_outcome(&write(outcome)).unwrap_or(messaging::Outcome::Released(messaging::Released {}))
 }
 
 /// A cause as an error (part 2.8.14), whole.

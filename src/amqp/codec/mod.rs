@@ -37,7 +37,7 @@ pub use performative::{
     Performative, decode, encode_begin, encode_close, encode_detach, encode_end, encode_open,
 };
 pub use sasl::{SaslFrame, decode_sasl, encode_sasl};
-pub use terminus::{encode_source, encode_target};
+pub use terminus::{OUTCOMES, encode_source, encode_target};
 pub use transfer::{Transfer, encode_transfer};
 pub use validate::validate;
 pub use value::{decode_fields, decode_value};

@@ -28,8 +28,8 @@ use super::{
     write::{self, ListWriter},
 };
 
-/// The outcomes there are (3.4), by the names `source.outcomes` uses.
-const OUTCOMES: [&str; 4] =
+/// The outcomes there are (3.4.2 to 3.4.5, in that order), by the names `source.outcomes` uses.
+pub const OUTCOMES: [&str; 4] =
     ["amqp:accepted:list", "amqp:rejected:list", "amqp:released:list", "amqp:modified:list"];
 
 /// Opens the list of a terminus; notes why where it is none.
