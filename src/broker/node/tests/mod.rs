@@ -5,6 +5,7 @@ mod dead_letters;
 mod delivery;
 mod expiry;
 mod limits;
+mod management;
 mod model;
 mod outcomes;
 mod paging;
