@@ -18,8 +18,10 @@ mod ledger;
 mod letters;
 mod lifetime;
 mod look;
+mod management;
 mod message;
 mod node;
+mod pattern;
 pub mod policy;
 mod publish;
 mod queue;
@@ -37,10 +39,12 @@ pub use effect::{Delivery, Effect, Refusal, Wanted};
 pub use ids::{ConnectionId, ConsumerId, ProducerId, QueueId, Seq, Ticket};
 pub use letters::{CauseCount, Filter, Judged, Letter};
 pub use look::{Look, Page, Seen, Standing, Why};
+pub use management::{ConsumerView, Purged};
 pub use message::{
     Annotations, Cause, Death, DeathReason, EntryState, Failure, FailureOutcome, Message, Replay,
 };
 pub use node::{Counts, Node};
+pub use pattern::Pattern;
 pub use policy::{Lifetime, QueueDefinition, QueuePolicy};
 pub use record::{Batch, Committed, Location, Record, Restored};
 pub use replay::{Fates, ReplayLetter, ReplayLetters, Replayed};

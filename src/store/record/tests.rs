@@ -80,6 +80,7 @@ fn definition(max_bytes: Option<u64>) -> QueueDefinition {
         policy,
         lifetime: Lifetime::Permanent,
         shard: 0,
+        settings: "max-bytes = 7\n[breaker]\nenabled = false\n".into(),
     }
 }
 
@@ -185,6 +186,24 @@ fn a_definition_in_postcard_from_before_there_were_rules_is_read() {
         (old.max_attempts, &old.retry_delay, None::<String>, None::<u64>, old.max_bytes, old.when_full);
     let policy = (policy, old.max_ttl_ms, old.expired, old.stranded_after_ms, old.crash_suspects);
     bytes = postcard::to_extend(&(id, name, policy, lifetime, shard), bytes).unwrap();
-    let expected = QueueDefinition { id, name: name.into(), policy: old, lifetime, shard };
+    let expected =
+        QueueDefinition { id, name: name.into(), policy: old, lifetime, shard, settings: String::new() };
     assert_eq!(definition_from_bytes(&bytes).unwrap(), expected);
+}
+
+#[test]
+fn a_definition_in_postcard_from_before_there_were_settings_is_read() {
+    let expected = QueueDefinition { settings: String::new(), ..definition(Some(u64::MAX)) };
+    let QueueDefinition { id, name, policy, lifetime, shard, .. } = &expected;
+    let bytes = postcard::to_extend(&(id, name, policy, lifetime, shard), vec![3]).unwrap();
+    assert_eq!(definition_from_bytes(&bytes).unwrap(), expected);
+}
+
+#[test]
+fn a_definition_in_toml_from_before_there_were_settings_is_read() {
+    let expected = QueueDefinition { settings: String::new(), ..definition(None) };
+    let bytes = definition_to_bytes(&expected);
+    let text = std::str::from_utf8(&bytes).unwrap().replace("settings = \"\"\n", "");
+    assert!(!text.contains("settings"), "{text}");
+    assert_eq!(definition_from_bytes(text.as_bytes()).unwrap(), expected);
 }

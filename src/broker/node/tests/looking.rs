@@ -63,7 +63,8 @@ fn dead_letters_are_found_by_what_they_died_of_after_a_restart_too() {
         causes.iter().map(|c| (&*c.condition, c.count)).collect::<Vec<_>>(),
         [("app:a", 2), ("app:b", 1)]
     );
-    rig.run(Command::Purge { dead_letter: true });
+    rig.node.purge(true, 0..u64::MAX, 100);
+    rig.flush(Vec::new());
     assert!(rig.node.causes(true, &Filter::default()).is_empty());
 }
 

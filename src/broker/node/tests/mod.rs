@@ -6,6 +6,7 @@ mod delivery;
 mod expiry;
 mod limits;
 mod looking;
+mod management;
 mod model;
 mod outcomes;
 mod paging;

@@ -124,6 +124,7 @@ fn an_evacuation_does_not_wait_for_what_was_purged_meanwhile() {
     rig.auto_load = false;
     rig.journal.segment = 2;
     rig.run(Command::Evacuate { segment: 1, limit: 100 });
-    rig.run(Command::Purge { dead_letter: true });
+    rig.node.purge(true, 0..u64::MAX, 100);
+    rig.flush(Vec::new());
     assert_eq!(rig.evacuated, [1]);
 }
