@@ -70,7 +70,7 @@ class Capture:
         self.ending = [f.name for f in self.frames if f.name in ("end", "close") or f.name == "detach" and f in of_link]
 
     def __str__(self):
-        return "\n".join(f"{f.channel} {f.name} " + ", ".join(f"{k}={show(v)}" for k, v in f.fields.items()) for f in self.frames)
+        return "\n".join(f"{f.channel} {show(Composite(f.name, f.fields))}" for f in self.frames)
 
 
 def _address(attach):

@@ -42,18 +42,22 @@ def _jms_command():
     return ["java", *quick, "-cp", f"{BUILT / 'qpid-jms'}{os.pathsep}{jars}", "Client"]
 
 
+# What is absent is the specification's default: mixed and first.
 LEFT_OPEN = "snd -, rcv -, default-outcome -, outcomes -"
+SPELT_OUT = "snd mixed, rcv first, default-outcome -, outcomes -"
+JMS = ("snd unsettled, rcv first, default-outcome modified(delivery-failed=true), "
+       "outcomes accepted rejected released modified")
 
 PROGRAMS = {
     "proton": Program("python-qpid-proton 0.40.0, MessagingHandler", [sys.executable, "-B", CLIENTS / "proton_handler.py"],
-                      CLIENTS / "proton_handler.py", LEFT_OPEN, 10),
+                      CLIENTS / "proton_handler.py", SPELT_OUT, 10),
     "proton-blocking": Program("python-qpid-proton 0.40.0, BlockingConnection",
                                [sys.executable, "-B", CLIENTS / "proton_blocking.py"],
-                               CLIENTS / "proton_blocking.py", LEFT_OPEN, 1),
+                               CLIENTS / "proton_blocking.py", SPELT_OUT, 1),
     "fe2o3": Program("fe2o3-amqp 0.18.4", [TARGET / "debug" / "frames-fe2o3"], TARGET / "debug" / "frames-fe2o3",
                      LEFT_OPEN, 200),
     "rhea": Program("rhea 3.0.5", ["node", CLIENTS / "rhea" / "client.js"], BUILT / "rhea" / "node_modules" / "rhea",
                     LEFT_OPEN, 1000, {"NODE_PATH": str(BUILT / "rhea" / "node_modules")}),
     "go-amqp": Program("go-amqp 1.7.0", [BUILT / "go-amqp"], BUILT / "go-amqp", LEFT_OPEN, 1),
-    "qpid-jms": Program("Qpid JMS 2.10.0", _jms_command(), BUILT / "qpid-jms" / "Client.class", LEFT_OPEN, 1000),
+    "qpid-jms": Program("Qpid JMS 2.10.0", _jms_command(), BUILT / "qpid-jms" / "Client.class", JMS, 1000),
 }

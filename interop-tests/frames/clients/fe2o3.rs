@@ -39,7 +39,7 @@ fn modified(failed: Option<bool>, here: Option<bool>, annotations: &[(&str, Valu
 /// The `modified` of a scenario.
 fn answer(scenario: &str) -> Option<Modified> {
     let text = |text: &str| Value::String(text.to_owned());
-    let condition = Value::Symbol(Symbol::from("app:busy"));
+    let condition = Value::Symbol(Symbol::from("app:parse-error"));
     let yes = Some(true);
     Some(match scenario {
         "modified" => modified(None, None, &[]),
@@ -50,7 +50,7 @@ fn answer(scenario: &str) -> Option<Modified> {
         "reason" => modified(
             yes,
             None,
-            &[("x-opt-error-condition", condition), ("x-opt-error-description", text("try later"))],
+            &[("x-opt-error-condition", condition), ("x-opt-error-description", text("line 3: expected a number"))],
         ),
         _ => return None,
     })
@@ -63,7 +63,7 @@ async fn settle(scenario: &str, receiver: &Receiver, letter: &Delivery<String>) 
         "reject" => receiver.reject(letter, None).await?,
         "reject-error" => receiver.reject(letter, error()).await?,
         "release" => receiver.release(letter).await?,
-        "auto-accept" | "close" | "close-link" | "forget" => {}
+        "auto-accept" | "close" | "close-link" => {}
         "drop" => std::process::exit(0),
         _ => {
             let modified = answer(scenario).ok_or_else(|| format!("unknown scenario '{scenario}'"))?;
@@ -86,11 +86,9 @@ async fn run(scenario: &str, url: &str, queue: &str) -> Outcome {
         .await?;
     let letter: Delivery<String> = receiver.recv().await?;
     settle(scenario, &receiver, &letter).await?;
-    match scenario {
-        "close-link" => receiver.close().await?,
-        // The handle lives on, so that nothing but the connection's close is sent.
-        "close" => std::mem::forget(receiver),
-        _ => drop(receiver),
+    if scenario != "close" {
+        receiver.close().await?;
+        session.end().await?;
     }
     connection.close().await?;
     Ok(())

@@ -7,8 +7,8 @@ import os
 import sys
 
 from proton import Condition, Delivery, symbol
-from proton.handlers import MessagingHandler
-from proton.reactor import Container, AtLeastOnce, LinkOption
+from proton.handlers import MessagingHandler, Reject, Release
+from proton.reactor import Container, LinkOption
 
 
 class Second(LinkOption):
@@ -32,9 +32,15 @@ def reject_with_error(handler, delivery):
 
 
 REASON = {
-    symbol("x-opt-error-condition"): symbol("app:busy"),
-    symbol("x-opt-error-description"): "try later",
+    symbol("x-opt-error-condition"): symbol("app:parse-error"),
+    symbol("x-opt-error-description"): "line 3: expected a number",
 }
+
+
+def throw(error):
+    raise error
+
+
 CALLS = {
     "accept": lambda h, d: h.accept(d),
     "reject": lambda h, d: h.reject(d),
@@ -54,7 +60,9 @@ CALLS = {
     "close": lambda h, d: None,
     "drop": lambda h, d: os._exit(0),
     "auto-accept": lambda h, d: None,
-    "auto-accept-raise": None,
+    "auto-accept-raise": lambda h, d: throw(RuntimeError("the handler failed")),
+    "auto-accept-raise-reject": lambda h, d: throw(Reject()),
+    "auto-accept-raise-release": lambda h, d: throw(Release()),
 }
 
 
@@ -62,6 +70,7 @@ class Receiver(MessagingHandler):
     def __init__(self, scenario, url, queue):
         super().__init__(auto_accept=scenario.startswith("auto-accept"))
         self.scenario, self.url, self.queue = scenario, url, queue
+        self.done = False
 
     def on_start(self, event):
         self.connection = event.container.connect(self.url, reconnect=False)
@@ -69,12 +78,13 @@ class Receiver(MessagingHandler):
         event.container.create_receiver(self.connection, self.queue, options=options)
 
     def on_message(self, event):
-        if self.scenario == "auto-accept-raise":
-            raise RuntimeError("the handler failed")
-        CALLS[self.scenario](self, event.delivery)
+        if self.done:
+            return  # what was given back may come again before the connection is closed
+        self.done = True
         if self.scenario != "second-update":
             # Proton sends what the handler did after the handler returns: the disposition, then the close.
             event.container.schedule(0, self)
+        CALLS[self.scenario](self, event.delivery)
 
     def on_timer_task(self, event):
         self.connection.close()

@@ -53,8 +53,8 @@ var calls = map[string]call{
 	"failed-undeliverable": modify(&amqp.ModifyMessageOptions{DeliveryFailed: true, UndeliverableHere: true}),
 	"annotations":          failed(amqp.Annotations{"x-note": "slow"}),
 	"reason": failed(amqp.Annotations{
-		"x-opt-error-condition":   "app:busy",
-		"x-opt-error-description": "try later",
+		"x-opt-error-condition":   "app:parse-error",
+		"x-opt-error-description": "line 3: expected a number",
 	}),
 	"delay":          failed(amqp.Annotations{"x-opt-delivery-delay": int64(300)}),
 	"second-accept":  accept,

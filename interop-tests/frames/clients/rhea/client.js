@@ -9,9 +9,8 @@ const [scenario, url, queue] = process.argv.slice(2);
 const { hostname, port } = new URL(url);
 
 const error = { condition: 'app:bad', description: 'no such customer', info: { field: 'customer' } };
-const reason = { 'x-opt-error-condition': 'app:busy', 'x-opt-error-description': 'try later' };
+const reason = { 'x-opt-error-condition': 'app:parse-error', 'x-opt-error-description': 'line 3: expected a number' };
 const failed = (annotations) => ({ delivery_failed: true, message_annotations: annotations });
-const wrapped = (annotations) => rhea.types.wrap_symbolic_map(annotations);
 
 const calls = {
   'accept': (d) => d.accept(),
@@ -20,13 +19,11 @@ const calls = {
   'release': (d) => d.release(),
   'release-params': (d) => d.release({ delivery_failed: true, undeliverable_here: true }),
   'modified': (d) => d.modified(),
-  'modified-empty': (d) => d.modified({}),
   'failed': (d) => d.modified({ delivery_failed: true }),
   'failed-undeliverable': (d) => d.modified({ delivery_failed: true, undeliverable_here: true }),
   'annotations': (d) => d.modified(failed({ 'x-note': 'slow' })),
   'reason': (d) => d.modified(failed(reason)),
   'delay': (d) => d.modified(failed({ 'x-opt-delivery-delay': 300 })),
-  'delay-ulong': (d) => d.modified(failed({ 'x-opt-delivery-delay': rhea.types.wrap_ulong(300) })),
   'settle': (d) => d.update(true),
   'second-accept': (d) => d.accept(),
   'close-link': (d, receiver) => receiver.close(),
@@ -34,6 +31,7 @@ const calls = {
   'drop': () => process.exit(0),
   'auto-accept': () => {},
   'auto-accept-reject': (d) => d.reject(error),
+  'auto-accept-reject-later': (d) => setImmediate(() => d.reject(error)),
   'auto-accept-throw': () => { throw new Error('the handler failed'); },
 };
 
