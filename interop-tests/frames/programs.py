@@ -19,7 +19,7 @@ RUN_LIMIT_S = 30
 class Program(NamedTuple):
     """One client library."""
 
-    library: str
+    library: str  # with the version that is pinned
     command: list
     needs: pathlib.Path  # what is there once it is built
     attach: str

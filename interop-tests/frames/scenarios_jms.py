@@ -60,7 +60,7 @@ ROWS = [
     pulled("individual-failed", f"mode 101, {TYPE.format(4)}", settled(FAILED), (queue(1),)),
     pulled("individual-failed-undeliverable", f"mode 101, {TYPE.format(5)}", settled(UNDELIVERABLE), (queue(1),)),
     pulled("individual-recover-close", "mode 101, `session.recover()`, `connection.close()`", (), (queue(1),)),
-    row("none", "mode 257 (or 100), `receive()` returns", (), (GONE,), attach=PRESETTLED),
+    row("none", "mode 257, `receive()` returns", (), (GONE,), attach=PRESETTLED),
     row("redelivery-policy", f"{POLICY}, message with delivery-count 3", settled(UNDELIVERABLE), (queue(4),),
         message={"delivery_count": 3}),
     row("redelivery-policy-rejected", f"{POLICY}, outcome REJECTED, message with delivery-count 3",

@@ -2,7 +2,7 @@
 
 import re
 
-from programs import PROGRAMS, ROOT
+from programs import CLIENTS, PROGRAMS, ROOT
 from table import SCENARIOS, row
 
 GUIDE = (ROOT / "docs" / "settlement.md").read_text()
@@ -25,7 +25,19 @@ def test_no_row_is_told_twice():
     assert sorted(rows) == sorted(SCENARIOS)
 
 
+def test_versions_are_the_pinned_ones():
+    pins = {
+        "python-qpid-proton": (ROOT / "interop-tests/proton/requirements.txt", r"python-qpid-proton==(\S+)"),
+        "fe2o3-amqp": (ROOT / "interop-tests/Cargo.toml", r'fe2o3-amqp = "=(\S+)"'),
+        "rhea": (CLIENTS / "rhea/package.json", r'"rhea": "(\S+)"'),
+        "go-amqp": (CLIENTS / "go-amqp/go.mod", r"go-amqp v(\S+)"),
+        "Qpid JMS": (CLIENTS / "qpid-jms/pom.xml", r"qpid-jms-client</artifactId>\s*<version>(\S+)</version>"),
+    }
+    pinned = {f"{name} {re.search(pattern, file.read_text())[1]}" for name, (file, pattern) in pins.items()}
+    assert pinned == {program.library.split(",")[0] for program in PROGRAMS.values()}
+
+
 def test_the_guide_names_the_versions_that_were_captured():
-    missing = [program.library.split(",")[0] for program in PROGRAMS.values()
-               if program.library.split(",")[0] not in GUIDE]
+    libraries = {program.library.split(",")[0] for program in PROGRAMS.values()}
+    missing = [library for library in libraries if library not in GUIDE]
     assert not missing, f"docs/settlement.md does not say {missing}"

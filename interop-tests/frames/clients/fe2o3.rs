@@ -4,6 +4,7 @@
 //!
 //! Invariant: a scenario is one call of the library, with what it takes by default around it. Checks nothing: what
 //! was sent is told by the recorder in between (`interop-tests/frames`).
+#![forbid(unsafe_code)]
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -50,7 +51,10 @@ fn answer(scenario: &str) -> Option<Modified> {
         "reason" => modified(
             yes,
             None,
-            &[("x-opt-error-condition", condition), ("x-opt-error-description", text("line 3: expected a number"))],
+            &[
+                ("x-opt-error-condition", condition),
+                ("x-opt-error-description", text("line 3: expected a number")),
+            ],
         ),
         _ => return None,
     })
@@ -76,7 +80,8 @@ async fn settle(scenario: &str, receiver: &Receiver, letter: &Delivery<String>) 
 async fn run(scenario: &str, url: &str, queue: &str) -> Outcome {
     let mut connection = Connection::open("frames-fe2o3", url).await?;
     let mut session = Session::begin(&mut connection).await?;
-    let mode = if scenario.starts_with("second") { ReceiverSettleMode::Second } else { ReceiverSettleMode::First };
+    let mode =
+        if scenario.starts_with("second") { ReceiverSettleMode::Second } else { ReceiverSettleMode::First };
     let mut receiver = Receiver::builder()
         .name("link")
         .source(queue)

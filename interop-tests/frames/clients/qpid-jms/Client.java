@@ -77,10 +77,10 @@ public final class Client {
     };
     static final Call EXPIRED = (session, consumer, queue) -> {
         MessageProducer producer = session.createProducer(queue);
-        producer.setTimeToLive(1000);
+        producer.setTimeToLive(2000);
         producer.send(session.createTextMessage("m0"));
         // Prefetched in time, asked for too late: there is nothing to wait for but the time itself.
-        Thread.sleep(1100);
+        Thread.sleep(2100);
         NONE_COMES.on(session, consumer, queue);
     };
     static final Call RECOVER_UNTIL_THE_POLICY = (session, consumer, queue) -> {
