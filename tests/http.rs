@@ -17,9 +17,12 @@ use fe2o3_amqp::{
     connection::ConnectionHandle,
     link::receiver::CreditMode,
     session::SessionHandle,
-    types::messaging::{Header, Message, Outcome},
+    types::messaging::{Header, Message, Modified, Outcome},
 };
 use rustix::process::{Pid, Signal, kill_process};
+
+#[path = "../src/server/http/metrics/lint.rs"]
+mod lint;
 
 const LIMIT: Duration = Duration::from_secs(20);
 const PROGRAM: &str = env!("CARGO_BIN_EXE_verdict");
@@ -218,6 +221,47 @@ async fn numbers_follow_the_messages() {
     broker.until(&[("verdict_queue_messages_redelivered_total{queue=\"orders\"}", 1.0)]);
     client.close().await;
     broker.until(&[("verdict_connections", 0.0), ("verdict_connections_opened_total", 1.0)]);
+}
+
+/// Fails what it gets from "storm", 20 messages, so that the queue's breaker opens.
+async fn storm(client: &mut Client, annotation: &str) {
+    let fields: fe2o3_amqp::types::definitions::Fields =
+        [(annotation.into(), true.into())].into_iter().collect();
+    let mut receiver = Receiver::attach(&mut client.session, "failing", "storm").await.unwrap();
+    for _ in 0..20 {
+        let delivery = receiver.recv::<String>().await.unwrap();
+        let failed = Modified {
+            delivery_failed: Some(true),
+            undeliverable_here: None,
+            message_annotations: Some(fields.clone()),
+        };
+        receiver.modify(&delivery, failed).await.unwrap();
+    }
+    receiver.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_storm_is_seen_in_metrics_and_log_and_the_page_keeps_prometheus_rules() {
+    let storm_queue = "[[queue]]\nname = \"storm\"\nbreaker = { pause = \"1h\", max-pause = \"1h\" }\n";
+    let odd = "[[queue]]\nname = 'odd \"name\" \\ of a queue'\n";
+    let mut broker = Broker::start(&format!("{WATCHED}{storm_queue}{odd}"));
+    broker.until(&[("verdict_queue_breaker_state{queue=\"storm\",state=\"closed\"}", 1.0)]);
+    let mut client = Client::connect(&broker).await;
+    client.publish("storm", 30).await;
+    storm(&mut client, "x-opt-acquired-count").await;
+    broker.until(&[
+        ("verdict_queue_breaker_state{queue=\"storm\",state=\"closed\"}", 0.0),
+        ("verdict_queue_breaker_state{queue=\"storm\",state=\"open\"}", 1.0),
+        ("verdict_queue_breaker_state{queue=\"storm\",state=\"half-open\"}", 0.0),
+        ("verdict_queue_breaker_openings_total{queue=\"storm\"}", 1.0),
+        ("verdict_queue_annotations_skipped_total{queue=\"storm\"}", 20.0),
+        ("verdict_queue_settlements_total{queue=\"storm\",outcome=\"failed\"}", 20.0),
+    ]);
+    broker.logged("queue \"storm\": breaker open");
+    let (_, page) = broker.get("/metrics");
+    assert_eq!(lint::lint(&page), Vec::<String>::new(), "{page}");
+    assert!(page.contains("queue=\"odd \\\"name\\\" \\\\ of a queue\""), "{page}");
+    client.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -148,7 +148,7 @@ impl Node {
                 self.producers.remove(&producer);
             }
             Command::Publish { producer, messages } => self.publish(now, producer, messages),
-            Command::Subscribe(wish) => self.subscribe(now, *wish),
+            Command::Subscribe(wish) => self.subscribe(now, *wish, effects),
             Command::Flow { consumer, delivery_count, credit, drain, echo } => {
                 self.with_consumer(consumer, |c| {
                     c.flow(delivery_count, credit);
@@ -197,13 +197,17 @@ impl Node {
         }
     }
 
-    fn subscribe(&mut self, now: Millis, wish: Subscribe) {
-        let (id, dead) = (wish.consumer, wish.dead_letter);
+    fn subscribe(&mut self, now: Millis, wish: Subscribe, effects: &mut Vec<Effect>) {
+        let (id, dead, browse) = (wish.consumer, wish.dead_letter, wish.browse);
         // Ids are not reused; should one come twice, the first is over.
         self.unsubscribe(now, id, super::DetachCause::Clean);
         let slot = self.queue_mut(dead).subscribe(wish);
         self.consumers.insert(id, (dead, slot));
         self.had.link = true;
+        let state = self.breaker();
+        if !dead && !browse && state != BreakerState::Closed {
+            effects.push(Effect::BreakerNews { consumer: id, state });
+        }
     }
 
     fn with_consumer(&mut self, id: ConsumerId, change: impl FnOnce(&mut super::queue::consumer::Consumer)) {
@@ -230,12 +234,21 @@ impl Node {
         for dead in [false, true] {
             self.dispatch(now, dead, effects);
         }
-        effects.extend(self.main.breaker.take_change().map(|state| Effect::Breaker { state }));
+        self.tell_breaker(effects);
         self.offer_moves(effects);
         self.finish_evacuation(effects);
         self.regulate(effects);
         self.answers(effects);
         self.end_of_life(effects);
+    }
+
+    /// "visible in metrics, log, console and in the link's flow properties": tells all it holds back, whether they
+    /// have credit now or not (who browses sees everything all the same).
+    fn tell_breaker(&mut self, effects: &mut Vec<Effect>) {
+        let Some(state) = self.main.breaker.take_change() else { return };
+        self.tally.breaker_openings += u64::from(matches!(state, BreakerState::Open { .. }));
+        effects.push(Effect::Breaker { state });
+        effects.extend(self.main.takers().map(|consumer| Effect::BreakerNews { consumer, state }));
     }
 
     /// Does what time has brought.

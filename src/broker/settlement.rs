@@ -44,6 +44,8 @@ struct Verdict {
     failed: Option<FailureOutcome>,
     cause: Option<Cause>,
     annotations: Annotations,
+    /// Annotations that are not taken.
+    skipped: u32,
     /// The annotations as texts, for the rules.
     words: Vec<(String, String)>,
     undeliverable_here: bool,
@@ -55,6 +57,7 @@ impl Verdict {
         failed: None,
         cause: None,
         annotations: Annotations(Vec::new()),
+        skipped: 0,
         words: Vec::new(),
         undeliverable_here: false,
         not_before: None,
@@ -67,12 +70,20 @@ impl Verdict {
                 Self { failed: Some(FailureOutcome::Rejected), cause: cause.map(|c| *c), ..Self::RELEASED }
             }
             Outcome::Modified(modified) => {
-                let Modified { delivery_failed, undeliverable_here, annotations, words, cause, not_before } =
-                    *modified;
+                let Modified {
+                    delivery_failed,
+                    undeliverable_here,
+                    annotations,
+                    skipped,
+                    words,
+                    cause,
+                    not_before,
+                } = *modified;
                 Self {
                     failed: delivery_failed.then_some(FailureOutcome::Failed),
                     cause: cause.map(|c| *c),
                     annotations,
+                    skipped,
                     words,
                     undeliverable_here,
                     not_before: not_before.filter(|_| delivery_failed),
@@ -233,9 +244,10 @@ impl Node {
         let next = self.judge(now, dead, (failures, retry), expired, &verdict, ruling.as_ref());
 
         let delay_ms = if let Next::Later(due) = next { due.since_ms(now) } else { 0 };
-        let Verdict { failed, cause, annotations, .. } = verdict;
+        let Verdict { failed, cause, annotations, mut skipped, .. } = verdict;
         let Some(entry) = self.queue_mut(dead).entries.get_mut(seq) else { return Fate::Unrecorded };
-        let more = failed.is_some() || !annotations.is_empty() || endpoint.is_some();
+        let later = matches!(next, Next::Later(_));
+        let more = failed.is_some() || !annotations.is_empty() || endpoint.is_some() || later;
         if let Some(outcome) = failed {
             let failure = Failure {
                 time: now,
@@ -250,8 +262,8 @@ impl Node {
         }
         if more {
             let state = entry.state_mut();
-            merge(&mut state.annotations, annotations);
-            state.not_before = None;
+            skipped += merge(&mut state.annotations, annotations);
+            state.not_before = if let Next::Later(due) = next { Some(due) } else { None };
             if let Some(endpoint) = endpoint.filter(|e| !state.excluded.contains(e)) {
                 if state.excluded.len() >= EXCLUDED_KEPT {
                     state.excluded.remove(0);
@@ -259,13 +271,14 @@ impl Node {
                 state.excluded.push(endpoint);
             }
         }
+        // "A key that the broker will not take is skipped and counted, never a reason to end the session."
+        self.tally.annotations_skipped += u64::from(skipped);
         match next {
             Next::Back => {
                 self.queue_mut(dead).put_back(seq);
                 self.record_change(dead, seq, more)
             }
             Next::Later(due) => {
-                entry.state_mut().not_before = Some(due);
                 self.queue_mut(dead).delay(seq, due);
                 self.record_change(dead, seq, true)
             }
@@ -352,14 +365,18 @@ pub(super) fn add_failure(entry: &mut Entry, failure: Failure) {
     state.failures.push(failure);
 }
 
-/// Merges annotations, new value wins; what does not fit is skipped ("never a reason to end the session").
-fn merge(into: &mut Annotations, newer: Annotations) {
+/// Merges annotations, new value wins; what does not fit is skipped: how many.
+fn merge(into: &mut Annotations, newer: Annotations) -> u32 {
     let size = |a: &Annotations| a.0.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
     let mut used = size(into);
+    let mut skipped = 0;
     for (key, value) in newer.0 {
         used += key.len() + value.len();
         if used <= ANNOTATIONS_BYTES {
             into.merge(Annotations(vec![(key, value)]));
+        } else {
+            skipped += 1;
         }
     }
+    skipped
 }

@@ -295,6 +295,9 @@ impl Container {
                 Effect::Flow { consumer, available, drained, .. } => {
                     self.engine.sender_flow(LinkId(consumer.link()), available, drained);
                 }
+                Effect::BreakerNews { consumer, state } => {
+                    self.engine.link_state(LinkId(consumer.link()), outgoing::breaker_state(state));
+                }
                 Effect::Settled { consumer, settlements } => {
                     self.settled(LinkId(consumer.link()), settlements);
                 }

@@ -76,7 +76,11 @@ pub async fn run_with(
     registry.create_configured().map_err(|why| anyhow::anyhow!("{why}"))?;
     let connections = Connections::default();
     let mut addresses = Vec::new();
-    for socket in listener::listen(bound)? {
+    let sockets = listener::listen(bound)?;
+    // Before the log says that it listens: who read that may ask whether it is ready.
+    let (nodes, peers, disk) = (registry.clone(), connections.clone(), store.clone());
+    watch.serves(http::House { registry: nodes, connections: peers, store: disk });
+    for socket in sockets {
         let address = socket.local_addr().context("a listening socket without an address")?;
         info!("listening on {address} (AMQP 1.0)");
         addresses.push(address);
@@ -92,8 +96,6 @@ pub async fn run_with(
     if let Some(ready) = ready {
         let _ = ready.send(addresses);
     }
-    let (nodes, peers, disk) = (registry.clone(), connections.clone(), store.clone());
-    watch.serves(http::House { registry: nodes, connections: peers, store: disk });
     let reloading = Reloading { source: Arc::new(source), live, watch: watch.clone() };
     let failed = serve(signals, &mut events, &registry, &reloading).await;
     watch.stops();

@@ -12,7 +12,7 @@ use tracing::{error, warn};
 
 use super::{clock::Clock, connection::ToConnection, registry::Registry, wording};
 use crate::{
-    broker::{Command, ConnectionId, Counts, Effect, Lifetime, Node, QueueId, Tally},
+    broker::{BreakerState, Command, ConnectionId, Counts, Effect, Lifetime, Node, QueueId, Tally},
     store::{Store, StoreError},
 };
 
@@ -46,6 +46,8 @@ pub struct Snapshot {
     pub tally: Tally,
     /// How long its oldest message has been there.
     pub oldest_age_ms: u64,
+    /// Breakers that are closed, open and half-open.
+    pub breakers: [u64; 3],
 }
 
 impl Snapshot {
@@ -63,6 +65,17 @@ impl Snapshot {
         self.dead = sum(&self.dead, &other.dead);
         self.tally.add(&other.tally);
         self.oldest_age_ms = self.oldest_age_ms.max(other.oldest_age_ms);
+        for (mine, theirs) in self.breakers.iter_mut().zip(other.breakers) {
+            *mine += theirs;
+        }
+    }
+}
+
+fn breakers(state: BreakerState) -> [u64; 3] {
+    match state {
+        BreakerState::Closed => [1, 0, 0],
+        BreakerState::Open { .. } => [0, 1, 0],
+        BreakerState::HalfOpen { .. } => [0, 0, 1],
     }
 }
 
@@ -201,7 +214,8 @@ impl QueueTask {
                 let (main, dead) = self.node.counts();
                 let oldest_age_ms = self.node.oldest_age_ms(self.clock.now());
                 // Who asked may have lost patience.
-                let _ = reply.send(Snapshot { main, dead, tally: *self.node.tally(), oldest_age_ms });
+                let (tally, breakers) = (*self.node.tally(), breakers(self.node.breaker()));
+                let _ = reply.send(Snapshot { main, dead, tally, oldest_age_ms, breakers });
             }
             ToQueue::Stop(stopped) => return Some(Turn::Stop(stopped)),
             ToQueue::Delete => return Some(Turn::Delete),
@@ -258,6 +272,7 @@ impl QueueTask {
             let to = match &effect {
                 Effect::Deliver { consumer, .. }
                 | Effect::Flow { consumer, .. }
+                | Effect::BreakerNews { consumer, .. }
                 | Effect::Settled { consumer, .. } => consumer.connection(),
                 Effect::Published { producer, .. } | Effect::ProducerCredit { producer, .. } => {
                     producer.connection()

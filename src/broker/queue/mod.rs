@@ -26,7 +26,7 @@ use self::{
     retry::Delayed,
     vetting::Vetting,
 };
-use super::{Counts, QueueId, Subscribe, breaker::Breaker};
+use super::{ConsumerId, Counts, QueueId, Subscribe, breaker::Breaker};
 use crate::time::Millis;
 
 pub(crate) use paging::Memory;
@@ -311,6 +311,11 @@ impl Queue {
     #[inline]
     pub(crate) fn consumer(&mut self, slot: u32) -> Option<&mut Consumer> {
         self.consumers.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// All consumers that take messages.
+    pub(crate) fn takers(&self) -> impl Iterator<Item = ConsumerId> {
+        self.consumers.iter().flatten().filter(|c| !c.browse).map(|c| c.id)
     }
 
     /// A consumer's credit or room changed.

@@ -53,11 +53,14 @@ impl Receiver {
             Verdict::Accepted => DeliveryState::Accepted,
             Verdict::Released => DeliveryState::Released,
             Verdict::Rejected => DeliveryState::Rejected(None),
-            Verdict::Failed => DeliveryState::Modified(Box::new(Modified {
-                delivery_failed: Some(true),
-                undeliverable_here: None,
-                message_annotations: None,
-            })),
+            Verdict::Failed => {
+                let failed = Modified {
+                    delivery_failed: Some(true),
+                    undeliverable_here: None,
+                    message_annotations: None,
+                };
+                DeliveryState::Modified(Box::new(failed), 0)
+            }
         };
         engine.dispose(link, first, last, true, state);
     }

@@ -104,6 +104,14 @@ fn render_gauges(page: &mut Page, rows: &[(String, Snapshot)]) {
             family.sample(&[("queue", name), ("state", state)], count);
         }
     }
+    let help = "What the queue's retry-storm breaker does: 1 for its state, 0 for the others; of a row that is a sum, \
+                how many breakers.";
+    let mut family = page.family("verdict_queue_breaker_state", Kind::Gauge, help);
+    for (name, snapshot) in rows {
+        for (state, count) in ["closed", "open", "half-open"].into_iter().zip(snapshot.breakers) {
+            family.sample(&[("queue", name), ("state", state)], count);
+        }
+    }
     let mut gauge = |metric: &str, help: &str, of: &dyn Fn(&Snapshot) -> f64| {
         let mut family = page.family(metric, Kind::Gauge, help);
         for (name, snapshot) in rows {
@@ -135,6 +143,11 @@ fn render_counters(page: &mut Page, rows: &[(String, Snapshot)]) {
     counter(name, "Messages handed to consumers, each time; browsing not counted.", &|t| t.delivered);
     let name = "verdict_queue_messages_redelivered_total";
     counter(name, "Of those delivered, messages that had been handed out before.", &|t| t.redelivered);
+    let help = "Times the queue's retry-storm breaker opened, also again after probes that failed.";
+    counter("verdict_queue_breaker_openings_total", help, &|t| t.breaker_openings);
+    let help =
+        "Message annotations of modified outcomes that were not taken: reserved, unreadable or too many.";
+    counter("verdict_queue_annotations_skipped_total", help, &|t| t.annotations_skipped);
     let help = "How deliveries ended, by outcome; expired: messages whose time to live passed.";
     let mut family = page.family("verdict_queue_settlements_total", Kind::Counter, help);
     for (name, Snapshot { tally, .. }) in rows {
@@ -185,5 +198,7 @@ fn render_process(page: &mut Page, broker: &Broker) {
     page.single("process_start_time_seconds", Kind::Gauge, help, broker.start_seconds);
 }
 
+#[cfg(test)]
+mod lint;
 #[cfg(test)]
 mod tests;

@@ -160,6 +160,7 @@ pub struct Rig {
     pub evacuated: Vec<u32>,
     pub expired: usize,
     pub breaker: Vec<BreakerState>,
+    pub breaker_news: Vec<(ConsumerId, BreakerState)>,
     /// Number of effects, to see that answers are grouped.
     pub published_effects: usize,
     token: u64,
@@ -197,6 +198,7 @@ impl Rig {
             evacuated: Vec::new(),
             expired: 0,
             breaker: Vec::new(),
+            breaker_news: Vec::new(),
             published_effects: 0,
             token: 0,
         }
@@ -287,6 +289,7 @@ impl Rig {
             Effect::MoveOut { queue, message } => self.moves_out.push((queue, *message)),
             Effect::MovedIn { from, taken } => self.moved_in.push((from, taken)),
             Effect::Breaker { state } => self.breaker.push(state),
+            Effect::BreakerNews { consumer, state } => self.breaker_news.push((consumer, state)),
             Effect::Expire => self.expired += 1,
         }
     }
