@@ -49,3 +49,5 @@ pub const PUBLISHER_INFLIGHT_BYTES: u64 = 2 * 1024 * 1024;
 pub const RELAY_NODES: usize = 64;
 /// Most queues (dynamic ones included) at a time.
 pub const MAX_QUEUES: usize = 100_000;
+/// Delivery attempts of a queue that are followed at a time for telemetry, a few hundred bytes each.
+pub const OPEN_SPANS: usize = 4096;

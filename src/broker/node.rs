@@ -9,7 +9,9 @@ use std::collections::BTreeSet;
 use rustc_hash::FxHashMap;
 
 use super::{
-    Batch, BreakerState, Command, ConsumerId, Effect, ProducerId, QueueDefinition, Restored, Subscribe,
+    Attempt, Batch, BreakerState, Command, ConsumerId, Effect, ProducerId, QueueDefinition, Restored,
+    Subscribe,
+    attempt::note_accepted,
     breaker::Breaker,
     dead_letter::Moves,
     evacuation::Evacuation,
@@ -56,6 +58,8 @@ pub struct Node {
     pub(super) had: Had,
     pub(super) tally: Tally,
     pub(super) ages: Ages,
+    /// Attempts that ended, where somebody watches.
+    pub(super) attempts: Option<Vec<Attempt>>,
 }
 
 /// A node in numbers.
@@ -104,6 +108,7 @@ impl Node {
             had: Had::default(),
             tally: Tally::default(),
             ages: Ages::default(),
+            attempts: None,
         }
     }
 
@@ -280,6 +285,8 @@ impl Node {
         }
         // Sent settled: sent is accepted.
         for seq in done.presettled {
+            let slot = queue.entries.get(seq).map_or(0, |e| e.holder);
+            note_accepted(&mut self.attempts, queue, slot, seq);
             finish(queue, ledger, memory, seq);
         }
         let bodies = queue.plan_load(&mut done.wanted);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::{
     Annotations, Cause, ConsumerId, DeathReason, DetachCause, Failure, FailureOutcome, Modified, Outcome,
     Seq, Settlement,
+    attempt::note_accepted,
     breaker::weigh,
     ledger::{Ledger, Notice},
     node::Node,
@@ -39,10 +40,11 @@ pub(super) enum Fate {
 }
 
 /// What a consumer that does not accept says of one message.
-struct Verdict {
+pub(super) struct Verdict {
     /// It counts as a failed attempt, of this kind.
-    failed: Option<FailureOutcome>,
-    cause: Option<Cause>,
+    pub(super) failed: Option<FailureOutcome>,
+    pub(super) modified: bool,
+    pub(super) cause: Option<Cause>,
     annotations: Annotations,
     /// Annotations that are not taken.
     skipped: u32,
@@ -55,6 +57,7 @@ struct Verdict {
 impl Verdict {
     const RELEASED: Self = Self {
         failed: None,
+        modified: false,
         cause: None,
         annotations: Annotations(Vec::new()),
         skipped: 0,
@@ -81,6 +84,7 @@ impl Verdict {
                 } = *modified;
                 Self {
                     failed: delivery_failed.then_some(FailureOutcome::Failed),
+                    modified: true,
                     cause: cause.map(|c| *c),
                     annotations,
                     skipped,
@@ -103,7 +107,7 @@ impl Verdict {
 }
 
 /// Where a message goes that came back.
-enum Next {
+pub(super) enum Next {
     Back,
     Later(Millis),
     Expire,
@@ -185,8 +189,9 @@ impl Node {
             self.tally.settled(&outcome);
         }
         if outcome == Outcome::Accepted {
-            let Self { main, dead: tree, ledger, memory, .. } = self;
+            let Self { main, dead: tree, ledger, memory, attempts, .. } = self;
             let queue = if dead { tree } else { main };
+            note_accepted(attempts, queue, slot, seq);
             let fate = finish(queue, ledger, memory, seq);
             queue.let_go(slot, seq);
             return fate;
@@ -243,6 +248,7 @@ impl Node {
         let retry = failures.min(recorded.saturating_add(1));
         let next = self.judge(now, dead, (failures, retry), expired, &verdict, ruling.as_ref());
 
+        self.note_attempt(now, (dead, seq), &identity, &verdict, ruling.as_ref(), &next);
         let delay_ms = if let Next::Later(due) = next { due.since_ms(now) } else { 0 };
         let Verdict { failed, cause, annotations, mut skipped, .. } = verdict;
         let Some(entry) = self.queue_mut(dead).entries.get_mut(seq) else { return Fate::Unrecorded };
@@ -264,12 +270,7 @@ impl Node {
             let state = entry.state_mut();
             skipped += merge(&mut state.annotations, annotations);
             state.not_before = if let Next::Later(due) = next { Some(due) } else { None };
-            if let Some(endpoint) = endpoint.filter(|e| !state.excluded.contains(e)) {
-                if state.excluded.len() >= EXCLUDED_KEPT {
-                    state.excluded.remove(0);
-                }
-                state.excluded.push(endpoint);
-            }
+            exclude(&mut state.excluded, endpoint);
         }
         // "A key that the broker will not take is skipped and counted, never a reason to end the session."
         self.tally.annotations_skipped += u64::from(skipped);
@@ -363,6 +364,15 @@ pub(super) fn add_failure(entry: &mut Entry, failure: Failure) {
         state.failures_dropped = state.failures_dropped.saturating_add(1);
     }
     state.failures.push(failure);
+}
+
+/// Adds an endpoint; of too many, the newest stay.
+fn exclude(excluded: &mut Vec<String>, endpoint: Option<String>) {
+    let Some(endpoint) = endpoint.filter(|e| !excluded.contains(e)) else { return };
+    if excluded.len() >= EXCLUDED_KEPT {
+        excluded.remove(0);
+    }
+    excluded.push(endpoint);
 }
 
 /// Merges annotations, new value wins; what does not fit is skipped: how many.

@@ -14,6 +14,8 @@ mod recover;
 mod registry;
 mod reload;
 mod shutdown;
+mod snapshot;
+mod telemetry;
 mod wording;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -32,6 +34,7 @@ use listener::{Connections, Listener};
 use live::Live;
 use registry::Registry;
 use shutdown::Asked;
+use telemetry::Telemetry;
 
 pub use reload::{Load, SetLogLevel, Source};
 
@@ -69,7 +72,8 @@ pub async fn run_with(
     let (store, nodes, mut events) = recover::open(&config, clock).await?;
     let store: Arc<dyn Store> = store;
     let live = Live::new(Arc::unwrap_or_clone(config));
-    let registry = Registry::new(store.clone(), live.clone(), clock);
+    let telemetry = Telemetry::start(&live.now().config);
+    let registry = Registry::new(store.clone(), live.clone(), clock, telemetry.clone());
     for node in nodes {
         registry.adopt(node);
     }
@@ -79,7 +83,8 @@ pub async fn run_with(
     let sockets = listener::listen(bound)?;
     // Before the log says that it listens: who read that may ask whether it is ready.
     let (nodes, peers, disk) = (registry.clone(), connections.clone(), store.clone());
-    watch.serves(http::House { registry: nodes, connections: peers, store: disk });
+    let spans = telemetry.clone();
+    watch.serves(http::House { registry: nodes, connections: peers, store: disk, telemetry: spans });
     for socket in sockets {
         let address = socket.local_addr().context("a listening socket without an address")?;
         info!("listening on {address} (AMQP 1.0)");
@@ -100,6 +105,7 @@ pub async fn run_with(
     let failed = serve(signals, &mut events, &registry, &reloading).await;
     watch.stops();
     shutdown::shutdown(&connections, &registry, store, failed.is_some()).await?;
+    telemetry.finish().await;
     match failed {
         Some(why) => Err(anyhow::anyhow!("{why}")),
         None => Ok(()),

@@ -10,9 +10,12 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
-use super::{clock::Clock, connection::ToConnection, registry::Registry, wording};
+pub use super::snapshot::Snapshot;
+use super::{
+    clock::Clock, connection::ToConnection, registry::Registry, snapshot, telemetry::Attempts, wording,
+};
 use crate::{
-    broker::{BreakerState, Command, ConnectionId, Counts, Effect, Lifetime, Node, QueueId, Tally},
+    broker::{Command, ConnectionId, Effect, Lifetime, Node, QueueId},
     store::{Store, StoreError},
 };
 
@@ -33,50 +36,6 @@ pub enum ToQueue {
     Stats(oneshot::Sender<Snapshot>),
     /// The node is deleted: tell its links, write it down, and end.
     Delete,
-}
-
-/// A queue's numbers at one moment, or the sum of several queues'.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Snapshot {
-    /// The queue's messages.
-    pub main: Counts,
-    /// Its dead letters.
-    pub dead: Counts,
-    /// What it did since the process started.
-    pub tally: Tally,
-    /// How long its oldest message has been there.
-    pub oldest_age_ms: u64,
-    /// Breakers that are closed, open and half-open.
-    pub breakers: [u64; 3],
-}
-
-impl Snapshot {
-    /// Adds another queue's; of the ages, the larger.
-    pub fn add(&mut self, other: &Self) {
-        let sum = |a: &Counts, b: &Counts| Counts {
-            available: a.available + b.available,
-            acquired: a.acquired + b.acquired,
-            delayed: a.delayed + b.delayed,
-            moving: a.moving + b.moving,
-            bytes: a.bytes + b.bytes,
-            consumers: a.consumers.saturating_add(b.consumers),
-        };
-        self.main = sum(&self.main, &other.main);
-        self.dead = sum(&self.dead, &other.dead);
-        self.tally.add(&other.tally);
-        self.oldest_age_ms = self.oldest_age_ms.max(other.oldest_age_ms);
-        for (mine, theirs) in self.breakers.iter_mut().zip(other.breakers) {
-            *mine += theirs;
-        }
-    }
-}
-
-fn breakers(state: BreakerState) -> [u64; 3] {
-    match state {
-        BreakerState::Closed => [1, 0, 0],
-        BreakerState::Open { .. } => [0, 1, 0],
-        BreakerState::HalfOpen { .. } => [0, 0, 1],
-    }
 }
 
 /// What the store tells a queue's task; apart from the mailbox, so that a full mailbox never holds up commits.
@@ -104,6 +63,8 @@ pub struct QueueTask {
     evacuating: Option<(u32, usize)>,
     /// The store died.
     dead: bool,
+    /// Spans of delivery attempts, where telemetry is on.
+    attempts: Option<Attempts>,
 }
 
 enum Turn {
@@ -115,13 +76,17 @@ enum Turn {
 impl QueueTask {
     /// Starts the task of a node.
     pub fn spawn(
-        node: Node,
+        mut node: Node,
         store: Arc<dyn Store>,
         registry: Registry,
         clock: Clock,
     ) -> mpsc::Sender<ToQueue> {
         let (sender, mailbox) = mpsc::channel(crate::limits::QUEUE_MAILBOX);
         let (store_sender, store_results) = mpsc::unbounded_channel();
+        let attempts = registry.telemetry().attempts(&node.definition().name);
+        if attempts.is_some() {
+            node.watch_attempts();
+        }
         let task = Self {
             node,
             mailbox,
@@ -135,6 +100,7 @@ impl QueueTask {
             effects: Vec::new(),
             evacuating: None,
             dead: false,
+            attempts,
         };
         tokio::spawn(task.run());
         sender
@@ -214,7 +180,7 @@ impl QueueTask {
                 let (main, dead) = self.node.counts();
                 let oldest_age_ms = self.node.oldest_age_ms(self.clock.now());
                 // Who asked may have lost patience.
-                let (tally, breakers) = (*self.node.tally(), breakers(self.node.breaker()));
+                let (tally, breakers) = (*self.node.tally(), snapshot::breakers(self.node.breaker()));
                 let _ = reply.send(Snapshot { main, dead, tally, oldest_age_ms, breakers });
             }
             ToQueue::Stop(stopped) => return Some(Turn::Stop(stopped)),
@@ -243,6 +209,7 @@ impl QueueTask {
 
     /// Dispatches, persists and answers.
     fn finish_turn(&mut self) {
+        self.end_attempts();
         self.node.flush(self.clock.now(), &mut self.effects);
         while let Some(batch) = self.node.take_batch() {
             self.in_flight += 1;
@@ -260,6 +227,14 @@ impl QueueTask {
             self.store.submit(batch, Box::new(done));
         }
         self.hand_out();
+        // Those that were sent settled.
+        self.end_attempts();
+    }
+
+    fn end_attempts(&mut self) {
+        if let Some(attempts) = &mut self.attempts {
+            attempts.end(self.node.take_attempts());
+        }
     }
 
     /// Gives effects to whom they concern: one message per connection and turn.
@@ -269,6 +244,11 @@ impl QueueTask {
         let mut expire = false;
         let effects = std::mem::take(&mut self.effects);
         for effect in effects {
+            if let (Some(attempts), Effect::Deliver { consumer, deliveries }) = (&mut self.attempts, &effect)
+                && let Some(dead_letter) = self.node.takes_dead_letters(*consumer)
+            {
+                attempts.begin(dead_letter, deliveries);
+            }
             let to = match &effect {
                 Effect::Deliver { consumer, .. }
                 | Effect::Flow { consumer, .. }

@@ -303,7 +303,7 @@ fn what_the_breaker_does_goes_out_in_one_flow_the_latest_alone_and_with_an_answe
     });
     let consumer = consumer.unwrap();
     let news = |state| Effect::BreakerNews { consumer, state };
-    let mut told = |rig: &mut Rig, effects| {
+    let told = |rig: &mut Rig, effects| {
         rig.container.handle_effects(effects, &mut rig.house);
         let flow = |event| match event {
             Event::SenderFlow { available, drained, properties, .. } => {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     broker::{Counts, DeathReason, Tally},
-    server::queue::Snapshot,
+    server::{queue::Snapshot, telemetry::SpanCounts},
     store::{COMMIT_BOUNDS_MICROS, StoreStats},
 };
 
@@ -23,6 +23,8 @@ pub(super) struct Broker {
     pub connections: Option<(usize, u64)>,
     /// The disk.
     pub store: Option<StoreStats>,
+    /// Spans, where telemetry is on.
+    pub spans: Option<SpanCounts>,
     /// As `/readyz` has it.
     pub ready: bool,
     /// Configurations applied and refused.
@@ -60,6 +62,17 @@ pub(super) fn render(broker: &Broker) -> String {
         page.single("verdict_queues_unanswered", Kind::Gauge, help, queues.unanswered);
         render_gauges(&mut page, &queues.rows);
         render_counters(&mut page, &queues.rows);
+    }
+    if let Some(spans) = &broker.spans {
+        let name = "verdict_telemetry_spans_exported_total";
+        page.single(name, Kind::Counter, "Spans the collector has taken.", spans.exported);
+        let help = "Spans that were dropped: too many open in a queue, too many waiting, or not taken by the collector.";
+        let mut family = page.family("verdict_telemetry_spans_dropped_total", Kind::Counter, help);
+        for (reason, count) in
+            [("open", spans.beyond_open), ("waiting", spans.beyond_waiting), ("not-taken", spans.not_taken)]
+        {
+            family.sample(&[("reason", reason)], count);
+        }
     }
     render_process(&mut page, broker);
     page.finish()

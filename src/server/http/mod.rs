@@ -29,7 +29,7 @@ use axum::{
 use tokio::{net::TcpSocket, sync::Mutex};
 use tracing::{error, info, warn};
 
-use super::{clock::Clock, listener::Connections, registry::Registry};
+use super::{clock::Clock, listener::Connections, registry::Registry, telemetry::Telemetry};
 use crate::{broker::Tally, store::Store};
 
 /// Connections waiting to be accepted.
@@ -45,6 +45,8 @@ pub struct House {
     pub connections: Connections,
     /// The disk.
     pub store: Arc<dyn Store>,
+    /// Spans.
+    pub telemetry: Telemetry,
 }
 
 /// What HTTP requests look at. Cloneable; all clones are the same.
@@ -171,6 +173,7 @@ async fn metrics(State(watch): State<Watch>) -> impl IntoResponse {
         queues,
         connections: watch.0.house.get().map(|house| (house.connections.count(), house.connections.opened())),
         store: watch.0.house.get().map(|house| house.store.stats()),
+        spans: watch.0.house.get().and_then(|house| house.telemetry.counts()),
         ready: watch.unready().is_none(),
         reloads: (watch.0.reloads_applied.load(Relaxed), watch.0.reloads_refused.load(Relaxed)),
         process: process::read(),

@@ -24,6 +24,7 @@ fn broker(name: &str) -> Broker {
         connections: Some((2, 8)),
         store: Some(store),
         process: Process { resident_bytes: Some(1), cpu_seconds: Some(0.5), open_fds: Some(3) },
+        spans: Some(SpanCounts { exported: 6, beyond_open: 1, beyond_waiting: 2, not_taken: 3 }),
         ready: true,
         ..Broker::default()
     }
@@ -80,6 +81,10 @@ fn numbers_are_told_as_they_are_and_in_base_units() {
         ("verdict_queue_annotations_skipped_total{queue=\"a\"}", 8.0),
         ("verdict_queue_settlements_total{queue=\"a\",outcome=\"failed\"}", 2.0),
         ("verdict_queue_messages_dead_lettered_total{queue=\"b\",reason=\"max-attempts\"}", 0.0),
+        ("verdict_telemetry_spans_exported_total", 6.0),
+        ("verdict_telemetry_spans_dropped_total{reason=\"open\"}", 1.0),
+        ("verdict_telemetry_spans_dropped_total{reason=\"waiting\"}", 2.0),
+        ("verdict_telemetry_spans_dropped_total{reason=\"not-taken\"}", 3.0),
         ("verdict_connections", 2.0),
         ("verdict_journal_bytes", 4096.0),
         ("verdict_ready", 1.0),

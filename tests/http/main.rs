@@ -21,8 +21,9 @@ use fe2o3_amqp::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 
-#[path = "../src/server/http/metrics/lint.rs"]
+#[path = "../../src/server/http/metrics/lint.rs"]
 mod lint;
+mod telemetry;
 
 const LIMIT: Duration = Duration::from_secs(20);
 const PROGRAM: &str = env!("CARGO_BIN_EXE_verdict");
@@ -106,6 +107,12 @@ impl Broker {
             }
             assert!(Instant::now() < deadline, "got {got:?}, expected {expected:?}");
         }
+    }
+
+    /// Stops it in good order.
+    fn stop(&mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        assert!(self.child.wait().unwrap().success());
     }
 
     fn configure(&mut self, text: &str) {
