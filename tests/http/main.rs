@@ -285,6 +285,7 @@ async fn a_good_configuration_is_taken_while_it_runs() {
     broker.logged("reload done: 3 changes, 1 need a restart");
     broker.until(&[
         ("verdict_config_reloads_total{result=\"applied\"}", 1.0),
+        ("verdict_config_last_reload_successful", 1.0),
         ("verdict_queue_consumers{queue=\"new\"}", 0.0),
     ]);
     let outcomes = client.publish("small", 2).await;
@@ -306,6 +307,7 @@ async fn a_bad_configuration_is_refused_whole_with_all_that_is_wrong() {
     broker.until(&[
         ("verdict_config_reloads_total{result=\"refused\"}", 1.0),
         ("verdict_config_reloads_total{result=\"applied\"}", 0.0),
+        ("verdict_config_last_reload_successful", 0.0),
     ]);
     client.close().await;
 }

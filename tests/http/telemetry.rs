@@ -117,7 +117,8 @@ fn attributes(of: &Value) -> BTreeMap<String, String> {
 }
 
 fn configured(address: SocketAddr, more: &str) -> String {
-    let queue = "[[queue]]\nname = \"orders\"\nretry-delay = { first = \"1h\", max = \"2h\" }\nmax-attempts = 5\n";
+    let queue =
+        "[[queue]]\nname = \"orders\"\nretry-delay = { first = \"1h\", max = \"2h\" }\nmax-attempts = 5\n";
     format!("{WATCHED}[telemetry]\notlp = \"http://{address}\"\n{more}\n{queue}")
 }
 

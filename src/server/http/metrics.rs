@@ -29,6 +29,8 @@ pub(super) struct Broker {
     pub ready: bool,
     /// Configurations applied and refused.
     pub reloads: (u64, u64),
+    /// The last one was refused.
+    pub reload_refused: bool,
     /// This process.
     pub process: Process,
     /// When it was started, in seconds since 1970.
@@ -51,6 +53,9 @@ pub(super) fn render(broker: &Broker) -> String {
         page.family("verdict_config_reloads_total", Kind::Counter, "Configurations read again, by result.");
     reloads.sample(&[("result", "applied")], broker.reloads.0);
     reloads.sample(&[("result", "refused")], broker.reloads.1);
+    let help = "Whether the last configuration read again was taken; 1 before the first.";
+    let taken = u8::from(!broker.reload_refused);
+    page.single("verdict_config_last_reload_successful", Kind::Gauge, help, taken);
     if let Some(store) = &broker.store {
         render_store(&mut page, store);
     }

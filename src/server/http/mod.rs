@@ -59,6 +59,7 @@ struct Shared {
     stopping: AtomicBool,
     reloads_applied: AtomicU64,
     reloads_refused: AtomicU64,
+    reload_refused: AtomicBool,
     /// The dynamic queues' numbers as last told; held while a scrape is under way.
     dynamic: Mutex<Tally>,
 }
@@ -72,6 +73,7 @@ impl Watch {
             stopping: AtomicBool::new(false),
             reloads_applied: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
+            reload_refused: AtomicBool::new(false),
             dynamic: Mutex::new(Tally::default()),
         }))
     }
@@ -89,6 +91,7 @@ impl Watch {
 
     /// A new configuration was taken, or not.
     pub fn reloaded(&self, applied: bool) {
+        self.0.reload_refused.store(!applied, Relaxed);
         (if applied { &self.0.reloads_applied } else { &self.0.reloads_refused }).fetch_add(1, Relaxed);
     }
 
@@ -176,6 +179,7 @@ async fn metrics(State(watch): State<Watch>) -> impl IntoResponse {
         spans: watch.0.house.get().and_then(|house| house.telemetry.counts()),
         ready: watch.unready().is_none(),
         reloads: (watch.0.reloads_applied.load(Relaxed), watch.0.reloads_refused.load(Relaxed)),
+        reload_refused: watch.0.reload_refused.load(Relaxed),
         process: process::read(),
         start_seconds: watch.0.clock.started_seconds(),
     };

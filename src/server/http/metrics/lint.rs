@@ -35,9 +35,20 @@ struct Lint {
     kinds: BTreeMap<String, String>,
     current: String,
     seen: BTreeSet<String>,
-    /// By family and labels without `le`: buckets in order, sum, count.
-    histograms: BTreeMap<(String, String), (Vec<(f64, f64)>, Option<f64>, Option<f64>)>,
+    /// By family and labels without `le`.
+    histograms: BTreeMap<(String, String), Histogram>,
 }
+
+#[derive(Default)]
+struct Histogram {
+    /// Bound and count, in order.
+    buckets: Vec<(f64, f64)>,
+    sum: Option<f64>,
+    count: Option<f64>,
+}
+
+/// Label and value, unescaped.
+type Label = (String, String);
 
 impl Lint {
     fn problem(&mut self, problem: String) {
@@ -94,7 +105,7 @@ impl Lint {
         if !self.seen.insert(format!("{name}{labels:?}")) {
             self.problem(format!("{name}{labels:?} comes twice"));
         }
-        if kind == "counter" && !(value >= 0.0) {
+        if kind == "counter" && (value < 0.0 || value.is_nan()) {
             self.problem(format!("{line}: a counter below 0"));
         }
         let names: BTreeSet<&str> = labels.iter().map(|(label, _)| label.as_str()).collect();
@@ -108,23 +119,23 @@ impl Lint {
         }
     }
 
-    fn part(&mut self, family: &str, labels: &[(String, String)], part: &str, value: f64) {
+    fn part(&mut self, family: &str, labels: &[Label], part: &str, value: f64) {
         let others: Vec<_> = labels.iter().filter(|(label, _)| label != "le").collect();
         let entry = self.histograms.entry((family.to_owned(), format!("{others:?}"))).or_default();
         match part {
             "_bucket" => {
                 let le = labels.iter().find(|(label, _)| label == "le").map_or("", |(_, le)| le);
                 let le = if le == "+Inf" { f64::INFINITY } else { le.parse().unwrap_or(f64::NAN) };
-                entry.0.push((le, value));
+                entry.buckets.push((le, value));
             }
-            "_sum" => entry.1 = Some(value),
-            "_count" => entry.2 = Some(value),
+            "_sum" => entry.sum = Some(value),
+            "_count" => entry.count = Some(value),
             _ => self.problem(format!("{family} is a histogram and has a sample of its bare name")),
         }
     }
 
     fn histograms(&mut self) {
-        for ((family, labels), (buckets, sum, count)) in std::mem::take(&mut self.histograms) {
+        for ((family, labels), Histogram { buckets, sum, count }) in std::mem::take(&mut self.histograms) {
             let grows = buckets.windows(2).all(|w| matches!(w, [a, b] if a.0 < b.0 && a.1 <= b.1));
             let last = buckets.last().copied();
             if !grows || last.is_none_or(|(le, _)| le != f64::INFINITY) {
@@ -144,8 +155,8 @@ fn is_name(name: &str) -> bool {
         && name.bytes().next().is_some_and(|b| !b.is_ascii_digit())
 }
 
-/// Name, labels (unescaped) and value of a line.
-fn split(line: &str) -> Option<(&str, Vec<(String, String)>, &str)> {
+/// Name, labels and value of a line.
+fn split(line: &str) -> Option<(&str, Vec<Label>, &str)> {
     let end = line.find(['{', ' '])?;
     let (name, mut rest) = line.split_at(end);
     let mut labels = Vec::new();
