@@ -74,7 +74,7 @@ impl AttemptEnd {
 /// What becomes of a message after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptNext {
-    /// Nothing more: it is done.
+    /// Nothing more: it is done, or was taken back since the disk is full.
     Done,
     /// It waits for its next delivery.
     Back,
@@ -141,16 +141,22 @@ impl Node {
     }
 }
 
-/// Notes that a message was accepted (call before it is taken out).
+/// Notes an attempt after which there is no message any more (call before it is taken out).
 #[inline]
-pub(super) fn note_accepted(attempts: &mut Option<Vec<Attempt>>, queue: &mut Queue, slot: u32, seq: u64) {
+pub(super) fn note_last(
+    attempts: &mut Option<Vec<Attempt>>,
+    queue: &mut Queue,
+    slot: u32,
+    seq: u64,
+    end: AttemptEnd,
+) {
     let Some(attempts) = attempts else { return };
     let consumer = queue.consumer(slot).map_or_else(|| Arc::from(""), |c| Arc::clone(&c.identity));
     attempts.push(Attempt {
         dead_letter: queue.id.is_dead_letter(),
         seq: Seq(seq),
         consumer,
-        end: AttemptEnd::Accepted,
+        end,
         cause: None,
         rule: None,
         next: AttemptNext::Done,

@@ -11,11 +11,11 @@ use rustc_hash::FxHashMap;
 use super::{
     Attempt, Batch, BreakerState, Command, ConsumerId, Effect, ProducerId, QueueDefinition, Restored,
     Subscribe,
-    attempt::note_accepted,
+    attempt::{AttemptEnd, note_last},
     breaker::Breaker,
     dead_letter::Moves,
     evacuation::Evacuation,
-    ledger::Ledger,
+    ledger::{Ledger, Notice},
     lifetime::Had,
     policy::BreakerPolicy,
     queue::{
@@ -23,6 +23,7 @@ use super::{
         entry::{Entry, FIRST_ACQUIRER, Status},
         retry::Rng,
     },
+    replay::Watch,
     settlement::finish,
     tally::{Ages, Tally},
 };
@@ -60,6 +61,7 @@ pub struct Node {
     pub(super) ages: Ages,
     /// Attempts that ended, where somebody watches.
     pub(super) attempts: Option<Vec<Attempt>>,
+    pub(super) watch: Watch,
 }
 
 /// A node in numbers.
@@ -77,6 +79,14 @@ pub struct Counts {
     pub bytes: u64,
     /// Consumers attached.
     pub consumers: u32,
+}
+
+impl Counts {
+    /// All messages, whatever they wait for.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.available + self.acquired + self.delayed + self.moving
+    }
 }
 
 impl Node {
@@ -109,6 +119,7 @@ impl Node {
             tally: Tally::default(),
             ages: Ages::default(),
             attempts: None,
+            watch: Watch::default(),
         }
     }
 
@@ -168,13 +179,7 @@ impl Node {
             Command::Unsubscribe { consumer, cause } => self.unsubscribe(now, consumer, cause),
             Command::Committed(committed) => self.committed(committed),
             Command::CommitFailed { ticket } => self.commit_failed(ticket),
-            Command::Loaded { dead_letter, bodies } => {
-                let Self { main, dead, memory, .. } = self;
-                let queue = if dead_letter { dead } else { main };
-                for (seq, body) in bodies {
-                    queue.loaded(now, seq.0, body, memory);
-                }
-            }
+            Command::Loaded { dead_letter, loaded } => self.loaded(now, dead_letter, loaded),
             Command::StorageFull(full) => self.storage_full = full,
             Command::Evacuate { segment, limit } => self.evacuate(segment, limit),
             Command::MemoryBudget { bytes } => {
@@ -182,16 +187,15 @@ impl Node {
                 self.main.spill_newest(&mut self.memory);
                 self.dead.spill_newest(&mut self.memory);
             }
-            Command::Policy(policy) => {
-                self.main.breaker.set_policy(&policy.breaker);
-                self.definition.policy = *policy;
-            }
+            Command::Policy(policy) => self.set_policy(*policy),
             Command::MoveIn(message) => {
                 self.note_arrivals(now);
                 self.move_in(*message);
             }
             Command::MovedOut { seq, taken } => self.moved_out(seq.0, taken),
-            Command::Purge { dead_letter } => self.purge(dead_letter),
+            Command::Define { settings, policy } => self.define(settings, *policy),
+            Command::Confirm { token } => self.ledger.notify_when_safe(Notice::Confirmed(token)),
+            Command::SetBreaker { open_until } => self.main.breaker.set_by_hand(open_until),
         }
     }
 
@@ -224,11 +228,14 @@ impl Node {
         queue.reconsider(slot);
     }
 
-    fn purge(&mut self, dead_letter: bool) {
-        let Self { main, dead, ledger, memory, .. } = self;
-        let queue = if dead_letter { dead } else { main };
-        for seq in queue.with_status(&[Status::Available, Status::Delayed]) {
-            finish(queue, ledger, memory, seq);
+    /// Messages came back from the store.
+    fn loaded(&mut self, now: Millis, dead_letter: bool, loaded: Vec<super::Loaded>) {
+        for message in loaded {
+            let seq = message.seq.0;
+            let Self { main, dead, memory, .. } = self;
+            let queue = if dead_letter { dead } else { main };
+            queue.loaded(now, message, memory);
+            self.loaded_to_evacuate(dead_letter, seq);
         }
     }
 
@@ -242,6 +249,7 @@ impl Node {
         self.tell_breaker(effects);
         self.offer_moves(effects);
         self.finish_evacuation(effects);
+        self.load_to_evacuate(effects);
         self.regulate(effects);
         self.answers(effects);
         self.end_of_life(effects);
@@ -253,7 +261,7 @@ impl Node {
         let Some(state) = self.main.breaker.take_change() else { return };
         self.tally.breaker_openings += u64::from(matches!(state, BreakerState::Open { .. }));
         effects.push(Effect::Breaker { state });
-        effects.extend(self.main.takers().map(|consumer| Effect::BreakerNews { consumer, state }));
+        effects.extend(self.main.takers().map(|c| Effect::BreakerNews { consumer: c.id, state }));
     }
 
     /// Does what time has brought.
@@ -263,6 +271,7 @@ impl Node {
         for seq in self.main.expired(now, EXPIRE_AT_ONCE) {
             self.expire(now, seq);
         }
+        self.drop_old_letters(now);
         self.main.find_stranded(now);
         for seq in self.main.take_stranded(now, self.definition.policy.stranded_after_ms) {
             // "If its time to live has passed, it expires instead"
@@ -286,12 +295,16 @@ impl Node {
         // Sent settled: sent is accepted.
         for seq in done.presettled {
             let slot = queue.entries.get(seq).map_or(0, |e| e.holder);
-            note_accepted(&mut self.attempts, queue, slot, seq);
+            note_last(&mut self.attempts, queue, slot, seq, AttemptEnd::Accepted);
+            if !dead_letter {
+                self.watch.ended(seq, Some(true));
+            }
             finish(queue, ledger, memory, seq);
         }
-        let bodies = queue.plan_load(&mut done.wanted);
-        if !bodies.is_empty() {
-            effects.push(Effect::Load { dead_letter, bodies });
+        let wanted = queue.plan_load(&mut done.wanted);
+        queue.page_states(memory);
+        if !wanted.is_empty() {
+            effects.push(Effect::Load { dead_letter, wanted });
         }
         for seq in done.expired {
             self.expire(now, seq);
@@ -308,7 +321,7 @@ impl Node {
     #[must_use]
     pub fn next_wake(&self) -> Option<Millis> {
         let main = self.main.next_wake(self.definition.policy.stranded_after_ms);
-        main.into_iter().chain(self.dead.next_wake(u64::MAX)).min()
+        [main, self.dead.next_wake(u64::MAX), self.next_old_letter()].into_iter().flatten().min()
     }
 
     /// A clean stop: makes records of the non-durable messages too, so that they are kept.

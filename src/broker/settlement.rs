@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{
     Annotations, Cause, ConsumerId, DeathReason, DetachCause, Failure, FailureOutcome, Modified, Outcome,
     Seq, Settlement,
-    attempt::note_accepted,
+    attempt::{AttemptEnd, note_last},
     breaker::weigh,
     ledger::{Ledger, Notice},
     node::Node,
@@ -191,9 +191,12 @@ impl Node {
         if outcome == Outcome::Accepted {
             let Self { main, dead: tree, ledger, memory, attempts, .. } = self;
             let queue = if dead { tree } else { main };
-            note_accepted(attempts, queue, slot, seq);
+            note_last(attempts, queue, slot, seq, AttemptEnd::Accepted);
             let fate = finish(queue, ledger, memory, seq);
             queue.let_go(slot, seq);
+            if !dead {
+                self.watch.ended(seq, Some(true));
+            }
             return fate;
         }
         self.give_back(now, dead, slot, seq, Verdict::of(outcome))
@@ -250,6 +253,9 @@ impl Node {
 
         self.note_attempt(now, (dead, seq), &identity, &verdict, ruling.as_ref(), &next);
         let delay_ms = if let Next::Later(due) = next { due.since_ms(now) } else { 0 };
+        if verdict.failed.is_some() && !dead {
+            self.watch.ended(seq, Some(false));
+        }
         let Verdict { failed, cause, annotations, mut skipped, .. } = verdict;
         let Some(entry) = self.queue_mut(dead).entries.get_mut(seq) else { return Fate::Unrecorded };
         let later = matches!(next, Next::Later(_));
@@ -309,11 +315,13 @@ impl Node {
             Some(due) if due > now => Next::Later(due),
             _ => Next::Back,
         };
-        if dead {
-            // Nothing is dead-lettered twice, and nothing is deleted: it stays where it is.
-            return back_or_later(verdict.not_before);
-        }
         let policy = &self.definition.policy;
+        if dead {
+            // Nothing is dead-lettered twice, and nothing is deleted: it stays where it is. What failed or was rejected
+            // waits all the same, or its consumer and we would spin.
+            let delay = verdict.failed.map(|_| retry::delay_ms(&policy.retry_delay, retry, &mut self.rng));
+            return back_or_later(verdict.not_before.or(delay.map(|ms| now.plus_ms(ms))));
+        }
         let action = ruling.map(|ruling| ruling.action);
         match verdict.failed {
             // A rule that dead-letters it only agrees with the consumer, whose word stays the reason.

@@ -45,6 +45,10 @@ pub struct Tally {
     pub annotations_skipped: u64,
     /// Messages that became dead letters, in the order of `Tally::REASONS`.
     pub dead_lettered: [u64; REASONS],
+    /// Dead letters put back by a replay.
+    pub replayed: u64,
+    /// Dead letters dropped since they were too many or too old.
+    pub dropped: u64,
 }
 
 impl Tally {
@@ -110,6 +114,8 @@ impl Tally {
             &mut self.expired,
             &mut self.breaker_openings,
             &mut self.annotations_skipped,
+            &mut self.replayed,
+            &mut self.dropped,
         ];
         let theirs = [
             other.published,
@@ -124,6 +130,8 @@ impl Tally {
             other.expired,
             other.breaker_openings,
             other.annotations_skipped,
+            other.replayed,
+            other.dropped,
         ];
         let theirs = theirs.into_iter().chain(other.dead_lettered);
         for (a, b) in mine.into_iter().chain(&mut self.dead_lettered).zip(theirs) {

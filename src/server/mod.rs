@@ -3,18 +3,20 @@
 //! Invariant: it decides nothing about messages; it moves commands, effects and batches between the
 //! pure layers and the disk, and takes the broker up and down in an order that loses nothing.
 
+mod ask;
 mod clock;
 mod connection;
+mod connections;
 mod host;
 mod http;
 mod listener;
 mod live;
+mod manage;
 mod queue;
 mod recover;
 mod registry;
 mod reload;
 mod shutdown;
-mod snapshot;
 mod telemetry;
 mod wording;
 
@@ -30,8 +32,10 @@ use crate::{
     store::{Store, StoreEvent},
 };
 use clock::Clock;
-use listener::{Connections, Listener};
+use connections::Connections;
+use listener::Listener;
 use live::Live;
+use manage::Manager;
 use registry::Registry;
 use shutdown::Asked;
 use telemetry::Telemetry;
@@ -79,6 +83,17 @@ pub async fn run_with(
     }
     registry.create_configured().map_err(|why| anyhow::anyhow!("{why}"))?;
     let connections = Connections::default();
+    let reloading = Reloading { source: Arc::new(source), live, watch: watch.clone() };
+    let manager = Manager::start(manage::House {
+        registry: registry.clone(),
+        connections: connections.clone(),
+        live: reloading.live.clone(),
+        store: store.clone(),
+        watch: watch.clone(),
+        source: reloading.source.clone(),
+        clock,
+        replays: manage::Replays::default(),
+    });
     let mut addresses = Vec::new();
     let sockets = listener::listen(bound)?;
     // Before the log says that it listens: who read that may ask whether it is ready.
@@ -92,7 +107,8 @@ pub async fn run_with(
         let listener = Listener {
             socket,
             registry: registry.clone(),
-            live: live.clone(),
+            live: reloading.live.clone(),
+            manager: manager.clone(),
             connections: connections.clone(),
             clock,
         };
@@ -101,7 +117,6 @@ pub async fn run_with(
     if let Some(ready) = ready {
         let _ = ready.send(addresses);
     }
-    let reloading = Reloading { source: Arc::new(source), live, watch: watch.clone() };
     let failed = serve(signals, &mut events, &registry, &reloading).await;
     watch.stops();
     shutdown::shutdown(&connections, &registry, store, failed.is_some()).await?;
@@ -136,7 +151,7 @@ async fn serve(
                 Asked::Reload => {
                     info!("SIGHUP received: reading the configuration again");
                     let applied = reload::reload(&reloading.source, &reloading.live, registry).await;
-                    reloading.watch.reloaded(applied);
+                    reloading.watch.reloaded(applied.is_ok());
                     continue;
                 }
             },

@@ -2,8 +2,8 @@
 
 use super::rig::*;
 use crate::broker::{
-    Attempt, AttemptEnd, AttemptNext, Cause, DeathReason, DetachCause, Modified, Outcome, QueuePolicy,
-    Subscribe, policy::RetryDelay,
+    Attempt, AttemptEnd, AttemptNext, Cause, Command, DeathReason, DetachCause, Modified, Outcome,
+    QueuePolicy, Subscribe, policy::RetryDelay,
 };
 
 fn watched() -> Rig {
@@ -84,4 +84,15 @@ fn nothing_is_noted_unless_somebody_watches() {
     rig.consumer(1);
     rig.settle(1, 1, Outcome::Accepted);
     assert_eq!(rig.node.take_attempts(), []);
+}
+
+#[test]
+fn what_the_full_disk_takes_from_a_consumer_ends_its_attempt() {
+    let mut rig = watched();
+    rig.auto_commit = false;
+    rig.consumer(1);
+    rig.publish_n(1);
+    let ticket = rig.batches.back().map(|batch| batch.ticket).unwrap();
+    rig.run(Command::CommitFailed { ticket });
+    assert_eq!(ends(&rig.node.take_attempts()), [(9, AttemptEnd::Released, AttemptNext::Done)]);
 }
