@@ -228,3 +228,13 @@ pub(super) fn error_of(cause: &Cause) -> Error {
     let info = cause.info.as_deref().and_then(|bytes| decode_fields("info", bytes).ok());
     Error::new(error_condition(&cause.condition), cause.description.clone(), info)
 }
+
+/// An error in words, for the log; a peer's error is not logged at whatever length it has.
+pub(super) fn describe(error: &Error) -> String {
+    let condition = condition_name(&error.condition);
+    let words = match &error.description {
+        Some(description) => format!("{condition}: {description}"),
+        None => condition,
+    };
+    cut(words, limits::CAUSE_DESCRIPTION_BYTES)
+}
