@@ -55,6 +55,8 @@ pub const PUBLISHER_INFLIGHT_BYTES: u64 = 2 * 1024 * 1024;
 pub const RELAY_NODES: usize = 64;
 /// Most queues (dynamic ones included) at a time.
 pub const MAX_QUEUES: usize = 100_000;
+/// Delivery attempts of a queue that are followed at a time for telemetry, a few hundred bytes each.
+pub const OPEN_SPANS: usize = 4096;
 /// Largest request to `$management`: a page of dead letters to be imported, with its 4 MiB of bodies and as much again.
 pub const MANAGEMENT_REQUEST_BYTES: u64 = 8 * 1024 * 1024;
 /// Requests of one link that are not answered yet, their answers on the way included: the link's credit.

@@ -129,6 +129,8 @@ pub struct Modified {
     pub undeliverable_here: bool,
     /// message-annotations to merge.
     pub annotations: Annotations,
+    /// How many more there were that the broker does not take.
+    pub skipped: u32,
     /// The annotations with values that can be said in words, as texts: what rules look at.
     pub words: Vec<(String, String)>,
     /// What the annotations `x-opt-error-condition` and `x-opt-error-description` said of the cause.

@@ -5,6 +5,7 @@
 //! or randomness (the seed is an argument). Knows nothing of AMQP's wire format (see `container`).
 
 pub mod address;
+mod attempt;
 mod breaker;
 #[allow(missing_docs)] // the variants' texts name their fields
 mod command;
@@ -34,6 +35,7 @@ pub mod rules;
 mod settlement;
 mod tally;
 
+pub use attempt::{Attempt, AttemptEnd, AttemptNext};
 pub use breaker::BreakerState;
 pub use command::{Command, DetachCause, Loaded, Modified, MoveIn, Outcome, Publish, Settlement, Subscribe};
 pub use effect::{Delivery, Effect, Refusal, Wanted};

@@ -176,11 +176,12 @@ impl Consumer {
         }
         note!(scene.now, "link {key} answers {ids:?} ({first} to {last}) with {answer:?}");
         let modified = |delivery_failed, undeliverable_here| {
-            DeliveryState::Modified(Box::new(Modified {
+            let modified = Modified {
                 delivery_failed: Some(delivery_failed),
                 undeliverable_here: Some(undeliverable_here),
                 message_annotations: None,
-            }))
+            };
+            DeliveryState::Modified(Box::new(modified), 0)
         };
         let state = match kind {
             0 => DeliveryState::Accepted,

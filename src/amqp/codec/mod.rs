@@ -53,7 +53,8 @@ pub enum DeliveryState {
     /// 3.4.4 released.
     Released,
     /// 3.4.5 modified.
-    Modified(Box<fe2o3_amqp_types::messaging::Modified>),
+    /// And how many of its annotations could not be taken.
+    Modified(Box<fe2o3_amqp_types::messaging::Modified>, u32),
     /// 3.4.1 received: section-number, section-offset.
     Received(u32, u64),
     /// 4.5.8 transactional-state: txn-id and outcome.

@@ -1,6 +1,7 @@
 //! Tests of the node, with a journal in memory standing for the store.
 
 mod accounts;
+mod attempts;
 mod dead_letters;
 mod delivery;
 mod expiry;
