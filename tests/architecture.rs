@@ -12,9 +12,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("amqp", &["time", "limits"]),
     ("broker", &["time", "limits"]),
     ("auth", &["limits"]),
+    ("selector", &["limits"]),
     ("config", &["broker", "limits"]),
     ("store", &["broker", "limits", "time"]),
-    ("container", &["amqp", "broker", "auth", "limits", "time"]),
+    ("container", &["amqp", "broker", "auth", "selector", "limits", "time"]),
     ("server", &["amqp", "broker", "auth", "config", "container", "store", "limits", "time"]),
     ("cli", &["amqp", "broker", "auth", "config", "container", "store", "server", "limits", "time"]),
 ];
