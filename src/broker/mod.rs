@@ -13,6 +13,7 @@ mod dead_letter;
 #[allow(missing_docs)] // the variants' texts name their fields
 mod effect;
 mod evacuation;
+mod filter;
 mod ids;
 mod ledger;
 mod lifetime;
@@ -30,6 +31,7 @@ mod tally;
 pub use breaker::BreakerState;
 pub use command::{Command, DetachCause, Modified, MoveIn, Outcome, Publish, Settlement, Subscribe};
 pub use effect::{Delivery, Effect, Refusal};
+pub use filter::Filter;
 pub use ids::{ConnectionId, ConsumerId, ProducerId, QueueId, Seq, Ticket};
 pub use message::{Annotations, Cause, Death, DeathReason, EntryState, Failure, FailureOutcome, Message};
 pub use node::{Counts, Node};

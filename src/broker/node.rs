@@ -269,9 +269,10 @@ impl Node {
         for seq in done.presettled {
             finish(queue, ledger, memory, seq);
         }
-        let bodies = queue.plan_load(&mut done.wanted);
-        if !bodies.is_empty() {
-            effects.push(Effect::Load { dead_letter, bodies });
+        for bodies in [queue.plan_load(&mut done.wanted), queue.plan_judging(&done.judging.bodies)] {
+            if !bodies.is_empty() {
+                effects.push(Effect::Load { dead_letter, bodies });
+            }
         }
         for seq in done.expired {
             self.expire(now, seq);

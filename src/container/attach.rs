@@ -112,6 +112,7 @@ impl Container {
             endpoint: format!("{who}#{}", id.0),
             identity: format!("{who} ({})", short(&self.peer.user)).into(),
             browse: consumer.browse,
+            filter: None,
             presettled: consumer.presettled,
             default_outcome,
             delivery_count: 0,

@@ -4,14 +4,17 @@
 //! lists, and `Memory::resident` is the bytes of all bodies held. All changes of an entry's status go
 //! through this file (and the hot path in `dispatch`). Knows no outcomes, records or publishers.
 
+mod browse;
 pub(crate) mod consumer;
 mod dispatch;
 pub(crate) mod entries;
 pub(crate) mod entry;
 mod expiry;
+mod lent;
 mod paging;
 mod ready;
 pub(crate) mod retry;
+mod sieve;
 mod stranded;
 mod vetting;
 
@@ -22,6 +25,7 @@ use self::{
     entries::Entries,
     entry::{Entry, LOADING, List, Status},
     expiry::Expiries,
+    lent::Lent,
     ready::Ready,
     retry::Delayed,
     vetting::Vetting,
@@ -48,6 +52,12 @@ pub(crate) struct Queue {
     paged: u64,
     /// Bodies asked for.
     loading: usize,
+    /// Bodies in memory only to be judged by filters.
+    lent: Lent,
+    /// Consumers that take messages and have a filter.
+    filtered: u32,
+    /// There was more to judge than one turn does: the next is due at once.
+    unfinished: bool,
     consumers: Vec<Option<Consumer>>,
     free: Vec<u32>,
     /// Slots of consumers that ended, which the lists below may still name: not free before the next sweep.
@@ -77,6 +87,9 @@ impl Queue {
             expiries: Expiries::default(),
             paged: 0,
             loading: 0,
+            lent: Lent::default(),
+            filtered: 0,
+            unfinished: false,
             consumers: Vec::new(),
             free: Vec::new(),
             ended: Vec::new(),
@@ -179,6 +192,10 @@ impl Queue {
         if picky {
             self.picky_came(seq, priority);
         }
+        if self.filtered > 0 {
+            let sieves = self.consumers.iter_mut().flatten().filter_map(|c| c.sieve.as_mut());
+            sieves.for_each(|sieve| sieve.came_back(seq, priority));
+        }
     }
 
     /// A message with excluded endpoints waits: everybody looks at it again.
@@ -226,7 +243,10 @@ impl Queue {
         if entry.message.is_some() {
             memory.resident -= u64::from(entry.size);
         }
-        self.loading -= usize::from(entry.has(LOADING));
+        if entry.has(LOADING) {
+            self.loading -= 1;
+            self.lent.forget(seq);
+        }
         Some(entry)
     }
 
@@ -254,6 +274,9 @@ impl Queue {
 
     /// When something here is next due.
     pub(crate) fn next_wake(&self, stranded_after_ms: u64) -> Option<Millis> {
+        if self.unfinished {
+            return Some(Millis(0));
+        }
         let stranded = self.stranded.values().min().map(|since| since.plus_ms(stranded_after_ms));
         let others = [stranded, self.vetting.next_wake(), self.breaker.next_wake()];
         [self.delayed.next(), self.expiries.next()].into_iter().chain(others).flatten().min()
@@ -269,6 +292,7 @@ impl Queue {
         if consumer.browse {
             self.browsers.push(slot);
         }
+        self.filtered += u32::from(consumer.filters());
         if let Some(place) = self.consumers.get_mut(slot as usize) {
             *place = Some(consumer);
         }
@@ -279,7 +303,8 @@ impl Queue {
 
     /// Removes a consumer; what it holds must have been given back.
     pub(crate) fn unsubscribe(&mut self, slot: u32) {
-        if self.consumers.get_mut(slot as usize).and_then(Option::take).is_some() {
+        if let Some(consumer) = self.consumers.get_mut(slot as usize).and_then(Option::take) {
+            self.filtered -= u32::from(consumer.filters());
             self.ended.push(slot);
             self.vetting.left(slot);
             self.tally.consumers -= 1;

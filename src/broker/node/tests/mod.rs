@@ -4,6 +4,7 @@ mod accounts;
 mod dead_letters;
 mod delivery;
 mod expiry;
+mod filters;
 mod limits;
 mod model;
 mod outcomes;
