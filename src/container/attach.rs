@@ -15,7 +15,8 @@ use serde_amqp::{
 };
 
 use super::{
-    Container, Host, Link, NoPlace, Notice, Place, Wish, incoming::Publisher, outcome, outgoing::Consumer,
+    Container, Host, Link, NoPlace, Notice, Place, Wish, filter, incoming::Publisher, outcome,
+    outgoing::Consumer,
 };
 use crate::{
     amqp::{AttachReply, LinkId},
@@ -90,6 +91,8 @@ impl Container {
         let Some(mut source) = attach.source.map(|source| *source) else {
             return Err(invalid("attach.source is null, expected a source"));
         };
+        // Before a dynamic node would be made for a link that is refused.
+        let filter = filter::in_force(&mut source)?;
         let (place, delete) = consumer_place(&mut source, host)?;
         let mut consumer = Consumer::new(place);
         consumer.delete = delete;
@@ -112,7 +115,7 @@ impl Container {
             endpoint: format!("{who}#{}", id.0),
             identity: format!("{who} ({})", short(&self.peer.user)).into(),
             browse: consumer.browse,
-            filter: None,
+            filter,
             presettled: consumer.presettled,
             default_outcome,
             delivery_count: 0,
@@ -151,8 +154,6 @@ fn reply_source(source: &mut Source, default_outcome: &Outcome, browse: bool) {
             Some(Array(crate::amqp::codec::OUTCOMES.iter().map(|name| Symbol::from(*name)).collect()));
     }
     source.distribution_mode = Some(if browse { DistributionMode::Copy } else { DistributionMode::Move });
-    // Only filters in force are echoed (3.5.3), and none is understood yet.
-    source.filter = None;
     volatile(&mut source.durable, &mut source.expiry_policy, &mut source.timeout);
 }
 

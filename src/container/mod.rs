@@ -7,12 +7,14 @@
 
 mod attach;
 mod encode;
+mod filter;
 mod host;
 mod incoming;
 mod outcome;
 mod outgoing;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::sync::Arc;
 
