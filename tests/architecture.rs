@@ -15,8 +15,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("selector", &["limits"]),
     ("config", &["broker", "limits"]),
     ("store", &["broker", "limits", "time"]),
-    ("container", &["amqp", "broker", "auth", "selector", "limits", "time"]),
-    ("server", &["amqp", "broker", "auth", "config", "container", "store", "limits", "time"]),
+    ("management", &["amqp", "broker", "limits", "time"]),
+    ("container", &["amqp", "broker", "auth", "management", "selector", "limits", "time"]),
+    ("server", &["amqp", "broker", "auth", "config", "management", "container", "store", "limits", "time"]),
     ("cli", &["amqp", "broker", "auth", "config", "container", "store", "server", "limits", "time"]),
 ];
 

@@ -13,7 +13,7 @@ use super::{
     breaker::Breaker,
     dead_letter::Moves,
     evacuation::Evacuation,
-    ledger::Ledger,
+    ledger::{Ledger, Notice},
     lifetime::Had,
     policy::BreakerPolicy,
     queue::{
@@ -21,6 +21,7 @@ use super::{
         entry::{Entry, FIRST_ACQUIRER, Status},
         retry::Rng,
     },
+    replay::Watch,
     settlement::finish,
     tally::{Ages, Tally},
 };
@@ -56,6 +57,7 @@ pub struct Node {
     pub(super) had: Had,
     pub(super) tally: Tally,
     pub(super) ages: Ages,
+    pub(super) watch: Watch,
 }
 
 /// A node in numbers.
@@ -73,6 +75,14 @@ pub struct Counts {
     pub bytes: u64,
     /// Consumers attached.
     pub consumers: u32,
+}
+
+impl Counts {
+    /// All messages, whatever they wait for.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.available + self.acquired + self.delayed + self.moving
+    }
 }
 
 impl Node {
@@ -104,6 +114,7 @@ impl Node {
             had: Had::default(),
             tally: Tally::default(),
             ages: Ages::default(),
+            watch: Watch::default(),
         }
     }
 
@@ -163,13 +174,7 @@ impl Node {
             Command::Unsubscribe { consumer, cause } => self.unsubscribe(now, consumer, cause),
             Command::Committed(committed) => self.committed(committed),
             Command::CommitFailed { ticket } => self.commit_failed(ticket),
-            Command::Loaded { dead_letter, bodies } => {
-                let Self { main, dead, memory, .. } = self;
-                let queue = if dead_letter { dead } else { main };
-                for (seq, body) in bodies {
-                    queue.loaded(now, seq.0, body, memory);
-                }
-            }
+            Command::Loaded { dead_letter, loaded } => self.loaded(now, dead_letter, loaded),
             Command::StorageFull(full) => self.storage_full = full,
             Command::Evacuate { segment, limit } => self.evacuate(segment, limit),
             Command::MemoryBudget { bytes } => {
@@ -177,16 +182,15 @@ impl Node {
                 self.main.spill_newest(&mut self.memory);
                 self.dead.spill_newest(&mut self.memory);
             }
-            Command::Policy(policy) => {
-                self.main.breaker.set_policy(&policy.breaker);
-                self.definition.policy = *policy;
-            }
+            Command::Policy(policy) => self.set_policy(*policy),
             Command::MoveIn(message) => {
                 self.note_arrivals(now);
                 self.move_in(*message);
             }
             Command::MovedOut { seq, taken } => self.moved_out(seq.0, taken),
-            Command::Purge { dead_letter } => self.purge(dead_letter),
+            Command::Define { settings, policy } => self.define(settings, *policy),
+            Command::Confirm { token } => self.ledger.notify_when_safe(Notice::Confirmed(token)),
+            Command::SetBreaker { open_until } => self.main.breaker.set_by_hand(open_until),
         }
     }
 
@@ -215,11 +219,14 @@ impl Node {
         queue.reconsider(slot);
     }
 
-    fn purge(&mut self, dead_letter: bool) {
-        let Self { main, dead, ledger, memory, .. } = self;
-        let queue = if dead_letter { dead } else { main };
-        for seq in queue.with_status(&[Status::Available, Status::Delayed]) {
-            finish(queue, ledger, memory, seq);
+    /// Messages came back from the store.
+    fn loaded(&mut self, now: Millis, dead_letter: bool, loaded: Vec<super::Loaded>) {
+        for message in loaded {
+            let seq = message.seq.0;
+            let Self { main, dead, memory, .. } = self;
+            let queue = if dead_letter { dead } else { main };
+            queue.loaded(now, message, memory);
+            self.loaded_to_evacuate(dead_letter, seq);
         }
     }
 
@@ -233,6 +240,7 @@ impl Node {
         effects.extend(self.main.breaker.take_change().map(|state| Effect::Breaker { state }));
         self.offer_moves(effects);
         self.finish_evacuation(effects);
+        self.load_to_evacuate(effects);
         self.regulate(effects);
         self.answers(effects);
         self.end_of_life(effects);
@@ -245,6 +253,7 @@ impl Node {
         for seq in self.main.expired(now, EXPIRE_AT_ONCE) {
             self.expire(now, seq);
         }
+        self.drop_old_letters(now);
         self.main.find_stranded(now);
         for seq in self.main.take_stranded(now, self.definition.policy.stranded_after_ms) {
             // "If its time to live has passed, it expires instead"
@@ -267,12 +276,15 @@ impl Node {
         }
         // Sent settled: sent is accepted.
         for seq in done.presettled {
+            if !dead_letter {
+                self.watch.ended(seq, Some(true));
+            }
             finish(queue, ledger, memory, seq);
         }
-        for bodies in [queue.plan_load(&mut done.wanted), queue.plan_judging(&done.judging.bodies)] {
-            if !bodies.is_empty() {
-                effects.push(Effect::Load { dead_letter, bodies });
-            }
+        let wanted = [queue.plan_load(&mut done.wanted), queue.plan_judging(&done.judging.bodies)];
+        queue.page_states(memory);
+        for wanted in wanted.into_iter().filter(|wanted| !wanted.is_empty()) {
+            effects.push(Effect::Load { dead_letter, wanted });
         }
         for seq in done.expired {
             self.expire(now, seq);
@@ -289,7 +301,7 @@ impl Node {
     #[must_use]
     pub fn next_wake(&self) -> Option<Millis> {
         let main = self.main.next_wake(self.definition.policy.stranded_after_ms);
-        main.into_iter().chain(self.dead.next_wake(u64::MAX)).min()
+        [main, self.dead.next_wake(u64::MAX), self.next_old_letter()].into_iter().flatten().min()
     }
 
     /// A clean stop: makes records of the non-durable messages too, so that they are kept.

@@ -26,11 +26,12 @@ const SELECTOR_CODE: u64 = 0x0000_468c_0000_0004;
 /// A selector and where its names lead.
 #[derive(Debug)]
 struct Selection {
+    text: Box<str>,
     selector: Selector,
     lookup: Lookup,
 }
 
-impl broker::Filter for Selection {
+impl broker::Chooser for Selection {
     fn wants(
         &self,
         message: &Message,
@@ -40,15 +41,24 @@ impl broker::Filter for Selection {
     ) -> bool {
         self.selector.matches(&self.lookup.of(message, delivery_count, acquired_count, state))
     }
+
+    fn words(&self) -> String {
+        self.text.clone().into()
+    }
 }
 
 /// All of several.
 #[derive(Debug)]
 struct All(Vec<Selection>);
 
-impl broker::Filter for All {
+impl broker::Chooser for All {
     fn wants(&self, message: &Message, delivered: u32, acquired: u32, state: Option<&EntryState>) -> bool {
         self.0.iter().all(|selection| selection.wants(message, delivered, acquired, state))
+    }
+
+    fn words(&self) -> String {
+        let each = self.0.iter().map(|selection| format!("({})", selection.text));
+        each.collect::<Vec<_>>().join(" AND ")
     }
 }
 
@@ -56,7 +66,7 @@ impl broker::Filter for All {
 ///
 /// # Errors
 /// A selector that is none: applying no filter instead would hand out what was not asked for.
-pub(super) fn in_force(source: &mut Source) -> Result<Option<Arc<dyn broker::Filter>>, Error> {
+pub(super) fn in_force(source: &mut Source) -> Result<Option<Arc<dyn broker::Chooser>>, Error> {
     let mut selections = Vec::new();
     if let Some(filters) = source.filter.take() {
         let mut kept = fe2o3_amqp_types::definitions::Fields::new();
@@ -79,7 +89,7 @@ pub(super) fn in_force(source: &mut Source) -> Result<Option<Arc<dyn broker::Fil
     }
     Ok(match selections.len() {
         0 => None,
-        1 => selections.pop().map(|one| Arc::new(one) as Arc<dyn broker::Filter>),
+        1 => selections.pop().map(|one| Arc::new(one) as Arc<dyn broker::Chooser>),
         _ => Some(Arc::new(All(selections))),
     })
 }
@@ -101,7 +111,7 @@ fn select(text: &str, room: &mut usize) -> Result<Selection, String> {
     *room =
         left.ok_or_else(|| format!("selectors of more than {} bytes together", limits::SELECTOR_BYTES))?;
     let lookup = Lookup::new(selector.identifiers());
-    Ok(Selection { selector, lookup })
+    Ok(Selection { text: text.into(), selector, lookup })
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -10,6 +10,7 @@ use super::{
     entries::Entries,
     entry::{LOADING, Status, UNREADABLE},
     paging::LOAD_MESSAGES,
+    sieve::wants,
 };
 use crate::{broker::Effect, time::Millis};
 
@@ -82,7 +83,8 @@ fn next_to_see(entries: &Entries, consumer: &mut Consumer, now: Millis, done: &m
             if !done.judging.go() {
                 return Seen::Later;
             }
-            if done.judging.wants(sieve.filter.as_ref(), entry) {
+            done.judging.judged(entry);
+            if wants(sieve.filter.as_ref(), entry) {
                 return Seen::Message(seq);
             }
         } else if visible && !entry.has(UNREADABLE) {

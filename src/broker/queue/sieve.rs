@@ -16,7 +16,7 @@ use super::{
     paging::LOAD_MESSAGES,
     ready::{Along, LEVELS, Level},
 };
-use crate::{broker::Filter, time::Millis};
+use crate::{broker::Chooser, time::Millis};
 
 /// Work of one turn of those who browse, and of one of the others: some 4000 small messages judged, or 64 Ki places passed over. A millisecond or a few, after which
 /// commands are taken again.
@@ -63,13 +63,9 @@ impl Judging {
         self.left = self.left.saturating_sub(1);
     }
 
-    /// Asks the filter. Only a message that is in memory can be wanted.
-    pub(crate) fn wants(&mut self, filter: &dyn Filter, entry: &Entry) -> bool {
+    /// Accounts for a message that is judged.
+    pub(crate) fn judged(&mut self, entry: &Entry) {
         self.left = self.left.saturating_sub(JUDGE.saturating_add(entry.size / JUDGE_BYTES));
-        let message = entry.message.as_deref();
-        message.is_some_and(|message| {
-            filter.wants(message, entry.delivery_count, entry.acquired_count, entry.state.as_deref())
-        })
     }
 
     /// Whether more bodies may be asked for.
@@ -109,7 +105,7 @@ impl Looked {
 /// A consumer's filter and how far it has looked.
 #[derive(Debug)]
 pub(crate) struct Sieve {
-    pub filter: Arc<dyn Filter>,
+    pub filter: Arc<dyn Chooser>,
     levels: [Looked; LEVELS],
 }
 
@@ -123,7 +119,7 @@ enum Verdict {
 }
 
 impl Sieve {
-    pub(crate) fn new(filter: Arc<dyn Filter>) -> Self {
+    pub(crate) fn new(filter: Arc<dyn Chooser>) -> Self {
         Self { filter, levels: Default::default() }
     }
 
@@ -140,6 +136,11 @@ impl Sieve {
             looked.place = looked.again.first().copied().unwrap_or(0);
             looked.again.clear();
         }
+    }
+
+    /// Whether it wants a message, as far as can be said from what is in memory.
+    pub(crate) fn may_want(&self, entry: &Entry) -> bool {
+        !entry.at_hand() || wants(self.filter.as_ref(), entry)
     }
 
     /// The suspects it wants, of those it has come by.
@@ -167,9 +168,14 @@ impl Sieve {
                 None => Verdict::Not,
                 Some(_) if found == Some(seq) => Verdict::Wanted,
                 Some(entry) if !entry.at_hand() || !judging.go() => Verdict::Unknown,
-                Some(entry) if !judging.wants(filter.as_ref(), entry) => Verdict::Not,
-                Some(entry) if entry.suspect() => Verdict::WantedSuspect,
-                Some(_) => Verdict::Wanted,
+                Some(entry) => {
+                    judging.judged(entry);
+                    match (wants(filter.as_ref(), entry), entry.suspect()) {
+                        (false, _) => Verdict::Not,
+                        (true, true) => Verdict::WantedSuspect,
+                        (true, false) => Verdict::Wanted,
+                    }
+                }
             }
         };
         while let Some(&seq) = looked.again.first() {
@@ -210,6 +216,13 @@ impl Sieve {
             looked.place = seq + 1;
         }
     }
+}
+
+/// Asks the filter. Only a message that is in memory can be wanted.
+pub(crate) fn wants(filter: &dyn Chooser, entry: &Entry) -> bool {
+    entry.message.as_deref().is_some_and(|message| {
+        filter.wants(message, entry.delivery_count, entry.acquired_count, entry.state.as_deref())
+    })
 }
 
 fn waits(entry: &Entry, number: usize) -> bool {

@@ -11,7 +11,7 @@ use serde_amqp::{
 use super::{annotations_of, died, get, published, sent};
 use crate::{
     amqp::codec::{encode_fields, encode_value, section, write},
-    broker::{Annotations, Delivery, EntryState, Filter, Message, Seq},
+    broker::{Annotations, Chooser, Delivery, EntryState, Message, Seq},
     container::{encode, filter},
     limits,
     time::Millis,
@@ -139,7 +139,7 @@ fn message(
     }
 }
 
-fn wants_message(filter: &dyn Filter, message: &Message, state: Option<&EntryState>) -> bool {
+fn wants_message(filter: &dyn Chooser, message: &Message, state: Option<&EntryState>) -> bool {
     let (delivered, acquired) = state.map_or((0, 0), |state| (state.delivery_count, state.acquired_count));
     filter.wants(message, delivered, acquired, state)
 }

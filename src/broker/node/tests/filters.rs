@@ -20,11 +20,15 @@ struct Colour {
     asked: AtomicU64,
 }
 
-impl Filter for Colour {
+impl Chooser for Colour {
     fn wants(&self, message: &Message, _: u32, _: u32, state: Option<&EntryState>) -> bool {
         self.asked.fetch_add(1, Relaxed);
         message.bytes.first() == Some(&self.wanted)
             || self.annotated && state.is_some_and(|state| !state.annotations.is_empty())
+    }
+
+    fn words(&self) -> String {
+        format!("colour {}", self.wanted)
     }
 }
 
@@ -44,7 +48,7 @@ fn coloured(colour: u8) -> Message {
 }
 
 fn filtering(n: u64, filter: &Arc<Colour>) -> Subscribe {
-    Subscribe { filter: Some(Arc::clone(filter) as Arc<dyn Filter>), ..wish(n) }
+    Subscribe { filter: Some(Arc::clone(filter) as Arc<dyn Chooser>), ..wish(n) }
 }
 
 /// A consumer that wants red, with plenty of credit.
@@ -66,6 +70,13 @@ fn paged(blue: usize) -> Rig {
     rig.publish(vec![coloured(RED)]);
     rig.run(Command::MemoryBudget { bytes: 0 });
     rig
+}
+
+/// Answers a read, but for bodies that cannot be read.
+fn read(rig: &mut Rig, dead_letter: bool, wanted: Vec<Wanted>, readable: fn(u64) -> bool) {
+    let body = |wanted: &Wanted| rig.journal.read(wanted.location).filter(|_| readable(wanted.seq.0));
+    let loaded = wanted.iter().map(|w| Loaded { seq: w.seq, body: body(w), state: None }).collect();
+    rig.run(Command::Loaded { dead_letter, loaded });
 }
 
 #[test]
@@ -211,8 +222,7 @@ fn paged_messages_are_read_back_to_be_judged_in_bounded_reads() {
     while let Some((dead_letter, bodies)) = rig.loads.pop_front() {
         assert!(rig.loads.is_empty() && bodies.len() <= 256, "one read at a time");
         assert!(rig.node.memory.resident <= 256 * 100);
-        let bodies = bodies.into_iter().map(|(seq, at)| (seq, rig.journal.read(at))).collect();
-        rig.run(Command::Loaded { dead_letter, bodies });
+        read(&mut rig, dead_letter, bodies, |_| true);
         reads += 1;
     }
     assert_eq!((rig.seqs(), filter.asked(), reads), (vec![2001], 2001, 8));
@@ -248,13 +258,12 @@ fn filters_that_look_together_share_what_is_read() {
     }
     rig.auto_load = false;
     (1..=4).for_each(|n| rig.run(flow(n)));
-    let mut read = 0;
+    let mut bodies_read = 0;
     while let Some((dead_letter, bodies)) = rig.loads.pop_front() {
-        read += bodies.len();
-        let bodies = bodies.into_iter().map(|(seq, at)| (seq, rig.journal.read(at))).collect();
-        rig.run(Command::Loaded { dead_letter, bodies });
+        bodies_read += bodies.len();
+        read(&mut rig, dead_letter, bodies, |_| true);
     }
-    assert_eq!((filter.asked(), read), (4 * 3001, 3001));
+    assert_eq!((filter.asked(), bodies_read), (4 * 3001, 3001));
 }
 
 #[test]
@@ -278,9 +287,7 @@ fn a_read_that_fails_sets_the_message_aside_and_the_search_goes_on() {
     rig.auto_load = false;
     reds(&mut rig, 1);
     let Some((dead_letter, bodies)) = rig.loads.pop_front() else { panic!("nothing is read") };
-    let read = |seq: Seq, at| if seq == Seq(3) { None } else { rig.journal.read(at) };
-    let bodies = bodies.into_iter().map(|(seq, at)| (seq, read(seq, at))).collect();
-    rig.run(Command::Loaded { dead_letter, bodies });
+    read(&mut rig, dead_letter, bodies, |seq| seq != 3);
     assert_eq!((rig.seqs(), rig.node.counts().0.delayed), (vec![11], 1));
 }
 
@@ -290,7 +297,7 @@ fn reads_of_messages_that_went_meanwhile_do_not_stop_the_search() {
     rig.auto_load = false;
     reds(&mut rig, 1);
     rig.loads.clear();
-    rig.run(Command::Purge { dead_letter: false });
+    rig.purge(false);
     rig.publish(vec![coloured(BLUE), coloured(RED)]);
     rig.auto_load = true;
     rig.pass(1);
@@ -337,10 +344,14 @@ fn browsing_filters_take_turns() {
 fn dead_letters_are_chosen_by_what_is_known_of_their_death() {
     #[derive(Debug)]
     struct Failed;
-    impl Filter for Failed {
+    impl Chooser for Failed {
         fn wants(&self, _: &Message, _: u32, _: u32, state: Option<&EntryState>) -> bool {
             let death = state.and_then(|state| state.death.as_deref());
             death.is_some_and(|death| death.reason == DeathReason::MaxAttempts)
+        }
+
+        fn words(&self) -> String {
+            String::new()
         }
     }
     let mut rig = Rig::with(QueuePolicy { max_attempts: 1, ..QueuePolicy::default() });
@@ -350,7 +361,7 @@ fn dead_letters_are_chosen_by_what_is_known_of_their_death() {
         rig.settle(1, seq, outcome);
     }
     rig.clear();
-    let filter = Some(Arc::new(Failed) as Arc<dyn Filter>);
+    let filter = Some(Arc::new(Failed) as Arc<dyn Chooser>);
     let dead = Subscribe { dead_letter: true, filter, ..wish(2) };
     rig.subscribe(Subscribe { browse: true, ..dead.clone() }, 10);
     assert_eq!(rig.seqs(), [2]);
@@ -439,4 +450,20 @@ fn an_open_breaker_stops_filters_too() {
     assert_ne!(rig.node.breaker(), BreakerState::Closed);
     rig.publish(vec![coloured(RED)]);
     assert_eq!(rig.seqs(), Vec::<u64>::new());
+}
+
+#[test]
+fn what_consumers_want_is_told_and_why_a_message_waits() {
+    let mut rig = Rig::new();
+    rig.publish(vec![coloured(BLUE), coloured(RED)]);
+    let filter = Colour::new(RED, false);
+    rig.subscribe(filtering(1, &filter), 0);
+    let why = |rig: &Rig, seq| rig.node.why(rig.now, false, Seq(seq));
+    assert_eq!(why(&rig, 1), [Why::NoCredit { consumers: 1 }]);
+    rig.flow(1, 0, 10, false);
+    assert_eq!(why(&rig, 1), [Why::Filtered]);
+    let told: Vec<_> = rig.node.consumers(10).1.into_iter().map(|view| view.filter).collect();
+    assert_eq!(told, [Some("colour 1".to_owned())]);
+    rig.subscribe(wish(2), 0);
+    assert_eq!(why(&rig, 1), [Why::Filtered]);
 }

@@ -50,9 +50,13 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Debug)]
 struct Even;
 
-impl Filter for Even {
+impl Chooser for Even {
     fn wants(&self, message: &Message, _: u32, acquired_count: u32, _: Option<&EntryState>) -> bool {
         (u32::from(message.priority) + acquired_count).is_multiple_of(2)
+    }
+
+    fn words(&self) -> String {
+        String::new()
     }
 }
 
@@ -187,7 +191,7 @@ fn act(rig: &mut Rig, model: &mut Model, step: Step) {
             let filtered = model.filtered.contains(&consumer);
             let client = Client { limit: start, delivered: start, dead, filtered, ..Client::default() };
             model.clients.insert(id, client);
-            let filter = filtered.then(|| Arc::new(Even) as Arc<dyn Filter>);
+            let filter = filtered.then(|| Arc::new(Even) as Arc<dyn Chooser>);
             let endpoint = format!("endpoint-{consumer}");
             let start = Subscribe { delivery_count: start, ..wish(id) };
             rig.subscribe(Subscribe { endpoint, dead_letter: dead, filter, ..start }, 0);

@@ -6,7 +6,7 @@
 use super::{EntryState, Message};
 
 /// Which messages a consumer wants.
-pub trait Filter: std::fmt::Debug + Send + Sync {
+pub trait Chooser: std::fmt::Debug + Send + Sync {
     /// Whether it wants this one, as it would be delivered with these counts and this state.
     fn wants(
         &self,
@@ -15,4 +15,7 @@ pub trait Filter: std::fmt::Debug + Send + Sync {
         acquired_count: u32,
         state: Option<&EntryState>,
     ) -> bool;
+
+    /// What it wants, in its consumer's words.
+    fn words(&self) -> String;
 }
