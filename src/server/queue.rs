@@ -119,7 +119,7 @@ impl QueueTask {
         let timer = async {
             match wake {
                 // More to do than one turn does (filters): at once, but other tasks come first.
-                Some(at) if at == Millis(0) => tokio::task::yield_now().await,
+                Some(Millis(0)) => tokio::task::yield_now().await,
                 Some(at) => tokio::time::sleep_until(self.clock.instant_of(at)).await,
                 None => std::future::pending().await,
             }
