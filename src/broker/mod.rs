@@ -7,6 +7,7 @@
 pub mod address;
 mod attempt;
 mod breaker;
+mod chooser;
 #[allow(missing_docs)] // the variants' texts name their fields
 mod command;
 mod commit;
@@ -37,6 +38,7 @@ mod tally;
 
 pub use attempt::{Attempt, AttemptEnd, AttemptNext};
 pub use breaker::BreakerState;
+pub use chooser::Chooser;
 pub use command::{Command, DetachCause, Loaded, Modified, MoveIn, Outcome, Publish, Settlement, Subscribe};
 pub use effect::{Delivery, Effect, Refusal, Wanted};
 pub use ids::{ConnectionId, ConsumerId, ProducerId, QueueId, Seq, Ticket};

@@ -301,9 +301,9 @@ impl Node {
             }
             finish(queue, ledger, memory, seq);
         }
-        let wanted = queue.plan_load(&mut done.wanted);
+        let wanted = [queue.plan_load(&mut done.wanted), queue.plan_judging(&done.judging.bodies)];
         queue.page_states(memory);
-        if !wanted.is_empty() {
+        for wanted in wanted.into_iter().filter(|wanted| !wanted.is_empty()) {
             effects.push(Effect::Load { dead_letter, wanted });
         }
         for seq in done.expired {

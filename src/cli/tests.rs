@@ -50,6 +50,7 @@ fn usage_errors_end_with_code_2() {
         ("verdict receive q --browse --outcome failed", ErrorKind::ArgumentConflict),
         ("verdict receive q --description x", ErrorKind::MissingRequiredArgument),
         ("verdict receive q --credit 0", ErrorKind::ValueValidation),
+        ("verdict receive q --filter", ErrorKind::InvalidValue),
     ];
     for (line, kind) in table {
         let error = parse(line).expect_err(line);

@@ -7,6 +7,7 @@
 
 mod attach;
 mod encode;
+mod filter;
 mod host;
 mod incoming;
 mod management;
@@ -14,6 +15,7 @@ mod outcome;
 mod outgoing;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::sync::Arc;
 

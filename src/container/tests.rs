@@ -1,5 +1,6 @@
 //! What the container writes of a message, and how it reads outcomes.
 
+mod filters;
 mod links;
 
 use std::sync::Arc;

@@ -22,6 +22,7 @@ use super::{clock::Clock, connection::ToConnection, registry::Registry, telemetr
 use crate::{
     broker::{Command, ConnectionId, Effect, Lifetime, Node, QueueId, Wanted},
     store::{self, Store, StoreError},
+    time::Millis,
 };
 
 /// Messages applied before effects are handed out.
@@ -121,10 +122,12 @@ impl QueueTask {
 
     /// Waits for something to do and applies all that is there.
     async fn turn(&mut self) -> Turn {
-        let wake = self.node.next_wake().map(|at| self.clock.instant_of(at));
+        let wake = self.node.next_wake();
         let timer = async {
             match wake {
-                Some(at) => tokio::time::sleep_until(at).await,
+                // More to do than one turn does (filters): at once, but other tasks come first.
+                Some(Millis(0)) => tokio::task::yield_now().await,
+                Some(at) => tokio::time::sleep_until(self.clock.instant_of(at)).await,
                 None => std::future::pending().await,
             }
         };

@@ -149,6 +149,8 @@ impl Consumer {
         let got = body::read(&message.payload).unwrap_or_else(|why| panic!("rule 8 broken: {why}"));
         let (browse, presettled) = (self.plan.browse, self.plan.presettled);
         assert_eq!(message.settled, presettled, "rule 8 broken: settled, or not, against the link's mode");
+        let wanted = self.plan.wants.is_none_or(|wants| wants.has(&got));
+        assert!(wanted, "rule 11 broken: link {key} wants {:?} and got {got:?}", self.plan.wants);
         scene.model.received(&got, key, connection, browse, presettled, scene.now);
         if browse && !presettled {
             let state = if scene.rng.one_in(2) { DeliveryState::Accepted } else { DeliveryState::Released };

@@ -18,6 +18,7 @@ mod frame;
 mod performative;
 mod read;
 mod sasl;
+mod scalar;
 mod terminus;
 mod transfer;
 mod validate;
@@ -37,6 +38,7 @@ pub use performative::{
     Performative, decode, encode_begin, encode_close, encode_detach, encode_end, encode_open,
 };
 pub use sasl::{SaslFrame, decode_sasl, encode_sasl};
+pub use scalar::{Scalar, scalar};
 pub use terminus::{OUTCOMES, encode_source, encode_target};
 pub use transfer::{Transfer, encode_transfer};
 pub use validate::validate;

@@ -5,6 +5,7 @@ mod attempts;
 mod dead_letters;
 mod delivery;
 mod expiry;
+mod filters;
 mod limits;
 mod looking;
 mod management;

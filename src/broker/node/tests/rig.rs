@@ -417,6 +417,7 @@ pub fn wish(n: u64) -> Subscribe {
         endpoint: format!("endpoint-{n}"),
         identity: Arc::from(format!("container/link-{n}/user")),
         browse: false,
+        filter: None,
         presettled: false,
         default_outcome: Outcome::Released,
         delivery_count: 0,
