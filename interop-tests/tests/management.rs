@@ -5,8 +5,8 @@
 
 use fe2o3_amqp::types::primitives::{OrderedMap, Value};
 use fe2o3_amqp_management::operations::{
-    CreateRequest, DeleteRequest, GetAttributesRequest, GetMgmtNodesRequest, GetOperationsRequest, GetTypesRequest,
-    QueryRequest, ReadRequest, UpdateRequest,
+    CreateRequest, DeleteRequest, GetAttributesRequest, GetMgmtNodesRequest, GetOperationsRequest,
+    GetTypesRequest, QueryRequest, ReadRequest, UpdateRequest,
 };
 use fe2o3_amqp_management::{MgmtClient, Request, Response, error::Error};
 use interop_tests::{Broker, Client, soon};
@@ -26,7 +26,9 @@ where
 }
 
 async fn manager(client: &mut Client) -> MgmtClient {
-    soon("attach", MgmtClient::attach(&mut client.session, "mgmt-client")).await.expect("attach to $management")
+    soon("attach", MgmtClient::attach(&mut client.session, "mgmt-client"))
+        .await
+        .expect("attach to $management")
 }
 
 /// The status that was answered.
@@ -66,7 +68,8 @@ async fn a_queue_is_created_read_updated_and_deleted() {
     let broker = Broker::start();
     let mut client = Client::connect(&broker.url()).await;
     let mut manager = manager(&mut client).await;
-    let created = call(&mut manager, create("made", &[("max-attempts", Value::Uint(3))])).await.expect("CREATE");
+    let created =
+        call(&mut manager, create("made", &[("max-attempts", Value::Uint(3))])).await.expect("CREATE");
     assert_eq!(created.entity_attributes.get("name"), Some(&Value::String("made".to_owned())));
     assert_eq!(number(setting(&created.entity_attributes, "max-attempts")), Some(3));
     assert_eq!(status(call(&mut manager, create("made", &[])).await).0, 409);
@@ -97,10 +100,10 @@ async fn queries_are_answered_in_the_form_that_the_crate_reads() {
     for name in ["a", "b", "c"] {
         call(&mut manager, create(name, &[])).await.expect("CREATE");
     }
-    let query = |names: &[&'static str], offset, count| {
+    let query = |names: &[&'static str], offset: Option<u32>, count: Option<u32>| {
         QueryRequest::new(Some(QUEUE.into()), offset, count, names.to_vec(), NODE, None)
     };
-    let answer = call(&mut manager, query(&["name", "ready"], 1, 2)).await.expect("QUERY");
+    let answer = call(&mut manager, query(&["name", "ready"], Some(1), Some(2))).await.expect("QUERY");
     assert_eq!((answer.count, answer.attribute_names), (2, vec!["name".to_owned(), "ready".to_owned()]));
     let names: Vec<_> = answer.results.iter().map(|row| row[0].clone()).collect();
     assert_eq!(names, [Value::String("b".to_owned()), Value::String("c".to_owned())]);
@@ -126,7 +129,8 @@ async fn the_node_says_what_there_is() {
     let entity = Some(std::borrow::Cow::from(QUEUE));
     let asked = GetAttributesRequest::new(entity.clone(), NODE, no);
     assert!(call(&mut manager, asked).await.is_ok());
-    let operations = call(&mut manager, GetOperationsRequest::new(entity, NODE, no)).await.expect("GET-OPERATIONS");
+    let operations =
+        call(&mut manager, GetOperationsRequest::new(entity, NODE, no)).await.expect("GET-OPERATIONS");
     let of_queues = operations.body.get(QUEUE).expect("those of queues");
     assert_eq!(of_queues.get("DELETE"), Some(&vec!["if-empty".to_owned(), "if-unused".to_owned()]));
     let nodes = call(&mut manager, GetMgmtNodesRequest::new(NODE, no)).await.expect("GET-MGMT-NODES");

@@ -10,7 +10,7 @@ fn not_yet() -> Reply {
 }
 
 /// `verdict.queue` `MESSAGES`.
-pub async fn messages(_house: &House, _queue: &str, _page: Page) -> Result<Reply, Reply> {
+pub async fn messages(_house: &House, _queue: &str, _page: Box<Page>) -> Result<Reply, Reply> {
     Err(not_yet())
 }
 
@@ -20,7 +20,7 @@ pub async fn explain(_house: &House, _queue: Option<&str>, _which: Which) -> Res
 }
 
 /// `verdict.dead-letter`, all operations.
-pub async fn execute(_house: &House, _queue: &str, _what: DeadLetter) -> Result<Reply, Reply> {
+pub async fn execute(_house: &House, _queue: &str, _what: Box<DeadLetter>) -> Result<Reply, Reply> {
     Err(not_yet())
 }
 

@@ -154,7 +154,7 @@ fn deed(operation: &Operation) -> Option<String> {
             Queue::OpenBreaker(_) => format!("open the breaker of queue {name:?}"),
             Queue::Read | Queue::Messages(_) => return None,
         },
-        Operation::DeadLetter(name, what) => match what {
+        Operation::DeadLetter(name, what) => match &**what {
             DeadLetter::Purge(_) => format!("purge dead letters of queue {name:?}"),
             DeadLetter::Import(_) => format!("import dead letters into queue {name:?}"),
             DeadLetter::Replay(replay) if !replay.dry_run => format!("replay dead letters of queue {name:?}"),

@@ -104,14 +104,9 @@ fn consumers_are_seen_with_what_they_hold_and_still_take() {
     rig.settle(1, 1, Outcome::Accepted);
     let (count, views) = rig.node.consumers(10);
     assert_eq!(count, 3);
-    let seen: Vec<_> = views
-        .iter()
-        .map(|v| (v.id.0, v.dead_letter, v.browse, v.credit, v.unsettled, v.delivered))
-        .collect();
-    assert_eq!(
-        seen,
-        [(1, false, false, 2, 2, 3), (2, false, true, 0, 0, 1), (3, true, false, 9, 0, 0)]
-    );
+    let seen: Vec<_> =
+        views.iter().map(|v| (v.id.0, v.dead_letter, v.browse, v.credit, v.unsettled, v.delivered)).collect();
+    assert_eq!(seen, [(1, false, false, 2, 2, 3), (2, false, true, 0, 0, 1), (3, true, false, 9, 0, 0)]);
     assert_eq!(rig.node.consumers(1).1.len(), 1);
 }
 
