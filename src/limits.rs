@@ -4,6 +4,12 @@
 
 /// Most failures kept in a message's failure record; older ones are counted and dropped.
 pub const FAILURES_KEPT: usize = 32;
+/// Messages a queue's task looks at for one question: a millisecond of its time.
+pub const LOOK_AT_ONCE: usize = 64 * 1024;
+/// Most replays a message remembers; an older one could then put it back a second time.
+pub const REPLAYS_KEPT: usize = 16;
+/// Longest name of a replay, in bytes: each message it puts back keeps it.
+pub const REPLAY_ID_BYTES: usize = 128;
 /// Most bytes kept of the condition of a consumer's error; what is longer is cut.
 pub const CAUSE_CONDITION_BYTES: usize = 256;
 /// The same of its description. A disposition copies its error to every message it names, and each of these keeps
