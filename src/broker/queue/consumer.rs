@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{entries::Entries, entry::Status, ready::LEVELS};
+use super::{Queue, entries::Entries, entry::Status, ready::LEVELS};
 use crate::broker::{ConsumerId, Delivery, Outcome, Seq, Subscribe};
 
 /// Outcomes remembered per second-mode consumer, to answer a settlement that is repeated.
@@ -180,6 +180,19 @@ impl Consumer {
     /// The outcome already recorded for a message it no longer holds.
     pub(crate) fn recall(&self, seq: Seq) -> Option<&Outcome> {
         self.recent.iter().rev().find(|(s, _)| *s == seq).map(|(_, o)| o)
+    }
+}
+
+impl Queue {
+    /// All consumers.
+    pub(crate) fn attached(&self) -> impl Iterator<Item = &Consumer> {
+        self.consumers.iter().flatten()
+    }
+
+    /// What a consumer holds, oldest first.
+    pub(crate) fn holding(&self, slot: u32) -> Vec<u64> {
+        let consumer = self.consumers.get(slot as usize).and_then(Option::as_ref);
+        consumer.map_or_else(Vec::new, |c| c.holding(slot, &self.entries))
     }
 }
 

@@ -307,11 +307,6 @@ impl Queue {
         }
     }
 
-    /// All consumers.
-    pub(crate) fn attached(&self) -> impl Iterator<Item = &Consumer> {
-        self.consumers.iter().flatten()
-    }
-
     /// Slots for consumers, in use or not.
     #[cfg(test)]
     pub(crate) fn slots(&self) -> usize {
@@ -384,12 +379,6 @@ impl Queue {
             }
         }
         self.breaker.left(seq);
-    }
-
-    /// What a consumer holds, oldest first.
-    pub(crate) fn holding(&self, slot: u32) -> Vec<u64> {
-        let consumer = self.consumers.get(slot as usize).and_then(Option::as_ref);
-        consumer.map_or_else(Vec::new, |c| c.holding(slot, &self.entries))
     }
 
     /// The numbers of all messages with one of these statuses.
