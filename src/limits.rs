@@ -72,6 +72,8 @@ pub const MANAGEMENT_REQUEST_BYTES: u64 = 8 * 1024 * 1024;
 pub const MANAGEMENT_CREDIT: u32 = 8;
 /// The same of one connection, over all its links; one more is rejected.
 pub const MANAGEMENT_REQUESTS: usize = 64;
+/// Bytes of answers one connection has not taken at which its next request is not begun.
+pub const MANAGEMENT_ANSWER_BYTES: u64 = 4 * 1024 * 1024;
 /// Requests of all connections that wait to be executed; one more is answered 503.
 pub const MANAGEMENT_WAITING: usize = 1024;
 /// Requests executed at a time: each may ask all queues.

@@ -100,7 +100,7 @@ async fn queries_are_answered_in_the_form_that_the_crate_reads() {
     for name in ["a", "b", "c"] {
         call(&mut manager, create(name, &[])).await.expect("CREATE");
     }
-    let query = |names: &[&'static str], offset, count| {
+    let query = |names: &[&'static str], offset: Option<u32>, count: Option<u32>| {
         QueryRequest::new(Some(QUEUE.into()), offset, count, names.to_vec(), NODE, None)
     };
     let answer = call(&mut manager, query(&["name", "ready"], Some(1), Some(2))).await.expect("QUERY");

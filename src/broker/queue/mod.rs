@@ -328,12 +328,6 @@ impl Queue {
         self.breaker.left(seq);
     }
 
-    /// What a consumer holds, oldest first.
-    pub(crate) fn holding(&self, slot: u32) -> Vec<u64> {
-        let consumer = self.consumers.get(slot as usize).and_then(Option::as_ref);
-        consumer.map_or_else(Vec::new, |c| c.holding(slot, &self.entries))
-    }
-
     /// The numbers of all messages with one of these statuses.
     pub(crate) fn with_status(&self, any_of: &[Status]) -> Vec<u64> {
         let mut seqs = Vec::new();

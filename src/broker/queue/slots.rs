@@ -68,6 +68,12 @@ impl Queue {
         self.consumers.get_mut(slot as usize)?.as_mut()
     }
 
+    /// What a consumer holds, oldest first.
+    pub(crate) fn holding(&self, slot: u32) -> Vec<u64> {
+        let consumer = self.consumers.get(slot as usize).and_then(Option::as_ref);
+        consumer.map_or_else(Vec::new, |c| c.holding(slot, &self.entries))
+    }
+
     /// The consumer in a slot, to look at.
     pub(crate) fn consumer_at(&self, slot: u32) -> Option<&Consumer> {
         self.consumers.get(slot as usize)?.as_ref()
