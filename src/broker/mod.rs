@@ -39,7 +39,9 @@ mod tally;
 pub use attempt::{Attempt, AttemptEnd, AttemptNext};
 pub use breaker::BreakerState;
 pub use chooser::Chooser;
-pub use command::{Command, DetachCause, Loaded, Modified, MoveIn, Outcome, Publish, Settlement, Subscribe};
+pub use command::{
+    Command, DetachCause, Loaded, Modified, MoveIn, NotBefore, Outcome, Publish, Settlement, Subscribe,
+};
 pub use effect::{Delivery, Effect, Refusal, Wanted};
 pub use ids::{ConnectionId, ConsumerId, ProducerId, QueueId, Seq, Ticket};
 pub use letters::{CauseCount, Filter, Judged, Letter};

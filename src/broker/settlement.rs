@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use super::{
-    Annotations, Cause, ConsumerId, DeathReason, DetachCause, Failure, FailureOutcome, Modified, Outcome,
-    Seq, Settlement,
+    Annotations, Cause, ConsumerId, DeathReason, DetachCause, Failure, FailureOutcome, Modified, NotBefore,
+    Outcome, Seq, Settlement,
     attempt::{AttemptEnd, note_last},
     breaker::weigh,
     ledger::{Ledger, Notice},
@@ -51,7 +51,7 @@ pub(super) struct Verdict {
     /// The annotations as texts, for the rules.
     words: Vec<(String, String)>,
     undeliverable_here: bool,
-    not_before: Option<Millis>,
+    not_before: Option<NotBefore>,
 }
 
 impl Verdict {
@@ -316,11 +316,12 @@ impl Node {
             _ => Next::Back,
         };
         let policy = &self.definition.policy;
+        let chosen = verdict.not_before.map(|not_before| not_before.due(now));
         if dead {
             // Nothing is dead-lettered twice, and nothing is deleted: it stays where it is. What failed or was rejected
             // waits all the same, or its consumer and we would spin.
             let delay = verdict.failed.map(|_| retry::delay_ms(&policy.retry_delay, retry, &mut self.rng));
-            return back_or_later(verdict.not_before.or(delay.map(|ms| now.plus_ms(ms))));
+            return back_or_later(chosen.or(delay.map(|ms| now.plus_ms(ms))));
         }
         let action = ruling.map(|ruling| ruling.action);
         match verdict.failed {
@@ -342,9 +343,7 @@ impl Node {
                 let delay = ruling.and_then(|r| r.delay.as_ref()).unwrap_or(&policy.retry_delay);
                 // "A consumer may choose the delay of one retry itself": before any rule.
                 back_or_later(Some(
-                    verdict
-                        .not_before
-                        .unwrap_or_else(|| now.plus_ms(retry::delay_ms(delay, retry, &mut self.rng))),
+                    chosen.unwrap_or_else(|| now.plus_ms(retry::delay_ms(delay, retry, &mut self.rng))),
                 ))
             }
             None => Next::Back,
@@ -389,8 +388,11 @@ fn merge(into: &mut Annotations, newer: Annotations) -> u32 {
     let mut used = size(into);
     let mut skipped = 0;
     for (key, value) in newer.0 {
-        used += key.len() + value.len();
-        if used <= ANNOTATIONS_BYTES {
+        // "new value wins": it takes the room of the old one.
+        let old = into.0.iter().find(|(known, _)| *known == key).map_or(0, |(k, v)| k.len() + v.len());
+        let then = used - old + key.len() + value.len();
+        if then <= ANNOTATIONS_BYTES {
+            used = then;
             into.merge(Annotations(vec![(key, value)]));
         } else {
             skipped += 1;

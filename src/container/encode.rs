@@ -42,7 +42,8 @@ pub(super) fn sections(delivery: &Delivery, dead_letter: bool) -> (Vec<u8>, usiz
     }
     let from = message.from as usize;
     let changed = delivery.acquired_count > 0
-        || state.is_some_and(|state| !state.annotations.is_empty() || state.death.is_some());
+        || state.is_some_and(|state| !state.annotations.is_empty() || state.death.is_some())
+        || claims_acquisitions(message.payload());
     if !changed {
         return (out, from);
     }
@@ -52,6 +53,25 @@ pub(super) fn sections(delivery: &Delivery, dead_letter: bool) -> (Vec<u8>, usiz
     message_annotations(delivery, state, published, &mut out);
     (out, from + found.bare.start)
 }
+
+/// Annotations that say what only the broker can know. A publisher that sends on what it got has them from there: "only
+/// when > 0", and of another death, they would not be true here.
+pub(super) fn only_ours(name: &[u8], dead: bool) -> bool {
+    name == ACQUIRED_COUNT.as_bytes() || (dead && name.starts_with(b"x-opt-dl-"))
+}
+
+/// Whether a publisher says how often a message was acquired. Most have no annotations and are not looked into.
+fn claims_acquisitions(payload: &[u8]) -> bool {
+    if matches!(payload, [0x00, 0x53, 0x73..=0x78, ..]) {
+        return false;
+    }
+    let range = section::walk(payload).ok().and_then(|sections| sections.message_annotations);
+    let annotations = range.and_then(|range| payload.get(range)).unwrap_or_default();
+    annotations.windows(ACQUIRED_COUNT.len()).any(|name| name == ACQUIRED_COUNT.as_bytes())
+}
+
+/// How often a message was handed to a consumer and came back.
+const ACQUIRED_COUNT: &str = "x-opt-acquired-count";
 
 /// An annotation, encoded.
 type Pair = (Box<[u8]>, Box<[u8]>);
@@ -82,10 +102,16 @@ fn message_annotations(
     let kept = published.and_then(|bytes| section::map_pairs(bytes).ok()).into_iter().flatten();
     let kept: Vec<(&[u8], &[u8])> = kept
         .filter(|(key, _)| {
-            section::canonical_key(key).is_none_or(|key| added.iter().all(|(ours, _)| *ours != key))
+            section::canonical_key(key).is_none_or(|key| {
+                // A symbol's encoding and length, then its text.
+                let name = key.get(2..).unwrap_or_default();
+                !only_ours(name, death.is_some()) && added.iter().all(|(ours, _)| *ours != key)
+            })
         })
         .collect();
-    section::encode_map_section(MESSAGE_ANNOTATIONS, kept.into_iter().chain(borrowed(&added)), out);
+    if !(kept.is_empty() && added.is_empty()) {
+        section::encode_map_section(MESSAGE_ANNOTATIONS, kept.into_iter().chain(borrowed(&added)), out);
+    }
 }
 
 fn borrowed(pairs: &[Pair]) -> impl Iterator<Item = (&[u8], &[u8])> {
@@ -114,7 +140,7 @@ pub(super) fn own_annotations(
     acquired_count: u32,
     death: Option<&Death>,
 ) -> impl Iterator<Item = (&'static str, Said<'_>)> {
-    let acquired = (acquired_count > 0).then_some(("x-opt-acquired-count", Said::Uint(acquired_count)));
+    let acquired = (acquired_count > 0).then_some((ACQUIRED_COUNT, Said::Uint(acquired_count)));
     acquired.into_iter().chain(death.into_iter().flat_map(death_annotations))
 }
 

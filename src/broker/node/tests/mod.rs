@@ -7,6 +7,7 @@ mod delivery;
 mod expiry;
 mod filters;
 mod limits;
+mod lines;
 mod looking;
 mod management;
 mod model;
