@@ -60,6 +60,19 @@ rules = [
   {{ name = "final", annotation = "x-final=true", class = "poison" }},
 ]
 delays = {{ short = "300ms" }}
+
+[[queue]]
+name = "soon-stranded"
+stranded-after = "200ms"
+
+[[queue]]
+name = "two-suspects"
+crash-suspects = 2
+{NO_DELAY}
+
+[[queue]]
+name = "buried-elsewhere"
+dead-letter-queue = "graveyard"
 """
 
 
