@@ -105,10 +105,11 @@ def test_a_stop_of_the_broker_is_no_crash_of_its_consumers(start_broker):
 def test_another_queue_may_take_the_dead_letters(conn):
     """settlement.md, The dead-letter tree: a queue may name another queue as target instead."""
     conn.sender("buried-elsewhere").send("bad")
-    conn.receiver("buried-elsewhere").receive().reject("app:bad")
+    conn.receiver("buried-elsewhere").receive().reject("app:bad", "words")
     letter = conn.receiver("graveyard").receive()
     assert (letter.body, letter.count) == ("bad", 1)
     assert letter.annotations["x-opt-ORIG-QUEUE"] == "buried-elsewhere"
+    assert list(letter.instructions["rejected"].value)[:2] == ["app:bad", "words"]
     assert conn.receiver(dead("buried-elsewhere"), options=Copy()).drain(10) == []
     letter.accept()
 

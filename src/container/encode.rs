@@ -37,7 +37,9 @@ pub(super) fn sections(delivery: &Delivery, dead_letter: bool) -> (Vec<u8>, usiz
     }
     let state = delivery.state.as_deref();
     let death = state.and_then(|state| state.death.as_deref());
-    if let Some(death) = death.filter(|_| dead_letter) {
+    if let (Some(state), Some(death)) = (state, death)
+        && (dead_letter || is_dead(state, death))
+    {
         delivery_annotations(death, &mut out);
     }
     let from = message.from as usize;
@@ -75,6 +77,12 @@ const ACQUIRED_COUNT: &str = "x-opt-acquired-count";
 
 /// An annotation, encoded.
 type Pair = (Box<[u8]>, Box<[u8]>);
+
+/// Whether a message is a dead letter where it is: "A queue may name another queue as target" of its own. One that a
+/// replay put back has its death in its annotations, and lives.
+fn is_dead(state: &EntryState, death: &Death) -> bool {
+    state.replays.last().is_none_or(|replay| replay.time < death.time)
+}
 
 /// Delivery-annotation `rejected`: the consumer's error, for whoever looks at the dead letter (3.4.2).
 fn delivery_annotations(death: &Death, out: &mut Vec<u8>) {

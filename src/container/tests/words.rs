@@ -9,7 +9,7 @@ use serde_amqp::{
 use super::{annotations_of, delivery, died, get, outcome, published, read_failed, sent};
 use crate::{
     amqp::codec::section,
-    broker::{Death, DeathReason, EntryState, NotBefore, Outcome, Tally},
+    broker::{Death, DeathReason, EntryState, NotBefore, Outcome, Replay, Tally},
     time::Millis,
 };
 
@@ -64,6 +64,22 @@ fn the_reasons_are_these_six() {
         }
     });
     assert_eq!(told, expected);
+}
+
+/// "Delivery-annotation `rejected` (symbol) carries the consumer's error": in another queue that takes the dead letters, too,
+/// but not on a message that a replay brought back to life.
+#[test]
+fn a_dead_letter_in_another_queue_carries_the_consumers_error_and_a_replayed_message_does_not() {
+    let told = |state: EntryState| {
+        let sent = sent(&delivery(published(&[]), Some(state)), false);
+        let range = section::walk(&sent).unwrap().delivery_annotations;
+        range.is_some_and(|_| get(&annotations_of(&sent, true), "rejected").is_some())
+    };
+    assert!(told(died()));
+    let replay = |ms: u64| Replay { id: "r".into(), time: Millis(1_700_000_000_000 + ms) };
+    assert!(!told(EntryState { replays: vec![replay(5)], ..died() }));
+    let again = dead(|death| death.time = Millis(1_700_000_000_009));
+    assert!(told(EntryState { replays: vec![replay(5)], ..again }));
 }
 
 /// A dead letter that was sent anew by hand and dies again of something else does not have the old cause on it.
