@@ -121,7 +121,7 @@ impl Container {
         consumer.presettled = attach.snd_settle_mode == SenderSettleMode::Settled;
         consumer.outcomes = source.outcomes.as_ref().map(|symbols| outcome::Set::of(&symbols.0));
         let default_outcome =
-            source.default_outcome.as_ref().map_or(Outcome::Released, |given| outcome::read_default(given));
+            source.default_outcome.as_ref().map_or(Outcome::Released, outcome::read_default);
         reply_source(&mut source, &default_outcome, consumer.browse);
         let id = ConsumerId::new(self.id, link.0);
         // Kept with every failure and exclusion, so not at the length the peer chose.
