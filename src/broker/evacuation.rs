@@ -29,10 +29,12 @@ impl Node {
             Some(e) if e.segment >= segment => e.limit = limit,
             Some(e) => {
                 *e = Evacuation { segment, limit, next: Some((false, 0)), barrier: 0, again: false };
+                self.evacuate_ids(segment);
             }
             None => {
                 let next = Some((false, 0));
                 self.evacuation = Some(Evacuation { segment, limit, next, barrier: 0, again: false });
+                self.evacuate_ids(segment);
             }
         }
         self.evacuate_some();
@@ -88,8 +90,11 @@ impl Node {
             return;
         }
         if self.evacuation.as_mut().is_some_and(|e| std::mem::take(&mut e.again)) {
-            if let Some(e) = &mut self.evacuation {
+            if let Some(segment) = self.evacuation.as_mut().map(|e| {
                 e.next = Some((false, 0));
+                e.segment
+            }) {
+                self.evacuate_ids(segment);
             }
             self.evacuate_some();
             if !self.evacuation_settled() {

@@ -10,6 +10,7 @@ mod breaker;
 mod command;
 mod commit;
 mod dead_letter;
+mod duplicates;
 #[allow(missing_docs)] // the variants' texts name their fields
 mod effect;
 mod evacuation;
@@ -21,6 +22,7 @@ mod node;
 pub mod policy;
 mod publish;
 mod queue;
+mod reader;
 #[allow(missing_docs)] // the variants' texts name their fields
 mod record;
 pub mod rules;
@@ -34,5 +36,6 @@ pub use ids::{ConnectionId, ConsumerId, ProducerId, QueueId, Seq, Ticket};
 pub use message::{Annotations, Cause, Death, DeathReason, EntryState, Failure, FailureOutcome, Message};
 pub use node::{Counts, Node};
 pub use policy::{Lifetime, QueueDefinition, QueuePolicy};
-pub use record::{Batch, Committed, Location, Record, Restored};
+pub use reader::{Fingerprint, Reader};
+pub use record::{Batch, Committed, Location, Record, Restored, SeenId};
 pub use tally::Tally;

@@ -9,9 +9,11 @@ use std::collections::BTreeSet;
 use rustc_hash::FxHashMap;
 
 use super::{
-    Batch, BreakerState, Command, ConsumerId, Effect, ProducerId, QueueDefinition, Restored, Subscribe,
+    Batch, BreakerState, Command, ConsumerId, Effect, ProducerId, QueueDefinition, Reader, Restored, Seq,
+    Subscribe,
     breaker::Breaker,
     dead_letter::Moves,
+    duplicates::Window,
     evacuation::Evacuation,
     ledger::Ledger,
     lifetime::Had,
@@ -54,6 +56,8 @@ pub struct Node {
     /// `Keep` records not committed.
     pub(super) keeps: usize,
     pub(super) had: Had,
+    pub(super) reader: Reader,
+    pub(super) seen: Window,
     pub(super) tally: Tally,
     pub(super) ages: Ages,
 }
@@ -67,6 +71,8 @@ pub struct Counts {
     pub acquired: u64,
     /// Messages waiting for their retry time.
     pub delayed: u64,
+    /// Messages waiting for an earlier one of their group, which is being retried.
+    pub held: u64,
     /// Messages on their way to another queue's dead letters.
     pub moving: u64,
     /// Bytes of all messages.
@@ -81,9 +87,11 @@ impl Node {
     pub fn new(definition: QueueDefinition, seed: u64) -> Self {
         let main = definition.id.main();
         let breaker = Breaker::new(definition.policy.breaker.clone());
+        let mut queue = Queue::new(main, breaker);
+        queue.set_retry_order(definition.policy.retry_order);
         Self {
             definition,
-            main: Queue::new(main, breaker),
+            main: queue,
             // Nothing is tried again there, so there is no storm to stop.
             dead: Queue::new(
                 main.dead_letter(),
@@ -102,9 +110,19 @@ impl Node {
             evacuated_through: None,
             keeps: 0,
             had: Had::default(),
+            reader: Reader::default(),
+            seen: Window::default(),
             tally: Tally::default(),
             ages: Ages::default(),
         }
+    }
+
+    /// With somebody who knows how messages are encoded; before messages are restored or come.
+    #[must_use]
+    pub fn with_reader(mut self, reader: Reader) -> Self {
+        self.reader = reader;
+        self.main.groups.set_reader(reader.group);
+        self
     }
 
     #[inline]
@@ -138,6 +156,9 @@ impl Node {
         entry.set_location(location);
         self.had.message = true;
         self.queue_mut(dead).restore(seq.0, entry, not_before);
+        if !dead {
+            self.main.group_restored(seq.0);
+        }
     }
 
     /// Does one command.
@@ -171,7 +192,10 @@ impl Node {
                 }
             }
             Command::StorageFull(full) => self.storage_full = full,
-            Command::Evacuate { segment, limit } => self.evacuate(segment, limit),
+            Command::Evacuate { segment, limit } => {
+                self.tidy_ids(now);
+                self.evacuate(segment, limit);
+            }
             Command::MemoryBudget { bytes } => {
                 self.memory.budget = bytes;
                 self.main.spill_newest(&mut self.memory);
@@ -179,6 +203,7 @@ impl Node {
             }
             Command::Policy(policy) => {
                 self.main.breaker.set_policy(&policy.breaker);
+                self.main.set_retry_order(policy.retry_order);
                 self.definition.policy = *policy;
             }
             Command::MoveIn(message) => {
@@ -218,7 +243,7 @@ impl Node {
     fn purge(&mut self, dead_letter: bool) {
         let Self { main, dead, ledger, memory, .. } = self;
         let queue = if dead_letter { dead } else { main };
-        for seq in queue.with_status(&[Status::Available, Status::Delayed]) {
+        for seq in queue.with_status(&[Status::Available, Status::Delayed, Status::Held]) {
             finish(queue, ledger, memory, seq);
         }
     }
@@ -226,6 +251,7 @@ impl Node {
     /// After some commands: expires, wakes, dispatches, pages; effects come in here and from `apply`.
     pub fn flush(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         self.ages.begin(now);
+        self.tidy_ids(now);
         self.wake(now);
         for dead in [false, true] {
             self.dispatch(now, dead, effects);
@@ -296,8 +322,9 @@ impl Node {
         if !self.outlives_the_process() {
             return;
         }
+        self.record_volatile_ids();
         let Self { main, dead, ledger, .. } = self;
-        let all = [Status::Available, Status::Acquired, Status::Delayed, Status::Moving];
+        let all = [Status::Available, Status::Acquired, Status::Delayed, Status::Held, Status::Moving];
         for queue in [main, dead] {
             for seq in queue.with_status(&all) {
                 let id = queue.id;
@@ -305,7 +332,7 @@ impl Node {
                 let Some(message) = entry.message.clone() else { continue };
                 let fresh = entry.state.is_none() && entry.acquired_count == 0;
                 let as_published = fresh && entry.delivery_count == message.delivery_count;
-                let (ticket, index) = ledger.put(id, seq, message, None);
+                let (ticket, index) = ledger.put(id, seq, message, None, None);
                 entry.set_pending(ticket, index);
                 match &entry.state {
                     Some(state) => ledger.state(id, seq, state.clone()),
@@ -322,6 +349,13 @@ impl Node {
     #[must_use]
     pub fn counts(&self) -> (Counts, Counts) {
         (self.main.tally, self.dead.tally)
+    }
+
+    /// The failed message this waiting one is held back by, since both are of one group (`retry-order = "group"`); none
+    /// also where its group is not known, its body being out of memory.
+    #[must_use]
+    pub fn group_holder(&self, seq: Seq) -> Option<Seq> {
+        self.main.group_holder(seq.0).map(Seq)
     }
 
     /// What the queue's retry-storm breaker does. (The dead-letter tree has none.)

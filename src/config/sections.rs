@@ -12,6 +12,7 @@ use toml::{
 
 use super::{
     Auth, Config, ConfigError, Limits, Log, LogFormat, Pattern, QueueEntry, StoreSettings, check_listen,
+    order,
     read::{Reading, Section},
     rules,
 };
@@ -234,6 +235,7 @@ fn read_policy<'i>(section: &mut Section<'_, 'i>, policy: &mut QueuePolicy, read
     });
     section.duration("stranded-after", ANY, &mut policy.stranded_after_ms, reading);
     section.integer("crash-suspects", 0..=u64::from(u32::MAX), &mut policy.crash_suspects, reading);
+    order::read(section, policy, reading);
     rules::read(section, policy, reading);
     read_breaker(section.table("breaker", reading), &mut policy.breaker, reading);
 }

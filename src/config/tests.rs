@@ -1,5 +1,6 @@
 //! Tests of the configuration: the example file, every key, every kind of wrong value.
 
+mod order;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -143,6 +144,7 @@ fn every_setting_is_read() {
         rules: Vec::new(),
         delays: BTreeMap::new(),
         breaker,
+        ..QueuePolicy::default()
     };
     assert_eq!(config.queue_defaults, expected);
 }

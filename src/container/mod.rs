@@ -11,6 +11,7 @@ mod host;
 mod incoming;
 mod outcome;
 mod outgoing;
+mod reader;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use crate::{
 pub use host::{Host, NoPlace, Place, Wish};
 use incoming::Publisher;
 use outgoing::Consumer;
+pub use reader::READER;
 
 /// Who is on the other end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

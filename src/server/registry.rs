@@ -19,7 +19,7 @@ use crate::{
         address::{Address, Kind},
     },
     config::Config,
-    container::{NoPlace, Place, Wish},
+    container::{NoPlace, Place, READER, Wish},
     store::Store,
 };
 
@@ -202,7 +202,8 @@ impl Registry {
         nodes.next_id = nodes.next_id.saturating_add(2);
         let policy = self.0.live.now().config.policy_for(&name);
         let definition = QueueDefinition { id, name: name.clone(), policy, lifetime, shard: 0 };
-        let node = Node::create(definition, u64::from(id.0) ^ self.0.clock.now().0);
+        let seed = u64::from(id.0) ^ self.0.clock.now().0;
+        let node = Node::create(definition, seed).with_reader(READER);
         let sender = self.start(nodes, node, id, name);
         if nodes.storage_full {
             let _ = sender.try_send(ToQueue::Command(Command::StorageFull(true)));

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::seen::SeenIds;
 use super::{Done, Notify, Recovered, Recovery, Store, StoreError, StoreEvent};
 use crate::broker::{
     Batch, Committed, EntryState, Location, Message, QueueDefinition, QueueId, Record, Restored, Seq,
@@ -38,6 +39,7 @@ pub struct State {
     entries: BTreeMap<(QueueId, Seq), Entry>,
     bodies: BTreeMap<u32, Arc<Message>>,
     next_body: u32,
+    seen: BTreeMap<QueueId, SeenIds>,
 }
 
 #[derive(Debug, Clone)]
@@ -197,7 +199,8 @@ impl Inner {
                     locations.push(place);
                 }
             }
-            Committed { ticket, locations }
+            let seen = records.iter().any(|record| matches!(record, Record::Seen { .. }));
+            Committed { ticket, locations, seen: seen.then(|| state.segment()) }
         };
         let mut apply = apply;
         results.into_iter().map(|result| result.map(&mut apply)).collect()
@@ -274,6 +277,11 @@ impl State {
                 }
                 None
             }
+            Record::Seen { queue, ids, oldest } => {
+                let segment = self.segment();
+                self.seen.entry(*queue).or_default().note(ids, *oldest, segment);
+                None
+            }
             Record::Define(definition) => {
                 self.definitions.insert(definition.id, Arc::clone(definition));
                 None
@@ -309,6 +317,11 @@ impl State {
         body
     }
 
+    /// Where the next is written.
+    fn segment(&self) -> u32 {
+        self.next_body / SEGMENT_MESSAGES + 1
+    }
+
     fn location(&self, body: u32) -> Option<Location> {
         let len = self.bodies.get(&body)?.bytes.len() as u32;
         Some(Location { segment: body / SEGMENT_MESSAGES + 1, offset: body, len })
@@ -328,6 +341,7 @@ impl State {
         for tree in trees {
             self.definitions.remove(&tree);
             self.next_seqs.remove(&tree);
+            self.seen.remove(&tree);
             self.entries.retain(|(queue, _), _| *queue != tree);
         }
     }
@@ -345,6 +359,9 @@ impl State {
         }
         for (&queue, &next) in &self.next_seqs {
             sink(Recovered::NextSeq(queue, next));
+        }
+        for (&queue, seen) in &self.seen {
+            sink(Recovered::Seen { queue, oldest: seen.oldest, ids: seen.restored() });
         }
         let mut messages = 0;
         for (&(queue, seq), entry) in &self.entries {

@@ -11,6 +11,7 @@ use super::{
     consumer::Consumer,
     entries::Entries,
     entry::{Entry, Status, UNREADABLE},
+    groups::{Groups, Turn},
     ready::{LEVELS, Level, Ready},
     vetting::Vetting,
 };
@@ -33,6 +34,8 @@ pub(crate) struct Dispatched {
     pub presettled: Vec<u64>,
     /// Somebody waits for these bodies.
     pub wanted: Vec<u64>,
+    /// Held back by their groups; taken off the lists.
+    pub held: Vec<u64>,
     /// Handed out, browsing not counted.
     pub delivered: u64,
     /// Those of them that had been handed out before.
@@ -59,6 +62,7 @@ impl Queue {
         let mut done = Dispatched::default();
         self.sweep_ended();
         self.begin_turn(now);
+        self.learn_groups(memory, &mut done.wanted);
         self.browse(now, memory, effects, &mut done);
         let mut touched: VecDeque<u32> = VecDeque::new();
         let mut idle = 0;
@@ -85,6 +89,7 @@ impl Queue {
             effects.push(Effect::Deliver { consumer: consumer.id, deliveries });
         }
         self.answer(now, effects, &mut done);
+        self.set_held(std::mem::take(&mut done.held), memory);
         done
     }
 
@@ -136,7 +141,8 @@ impl Queue {
                 break;
             }
             let taker = (&mut *consumer, slot);
-            let found = next(&mut self.ready, &self.entries, &mut self.vetting, taker, now, done);
+            let holds = (&mut self.vetting, &mut self.groups);
+            let found = next(&mut self.ready, &self.entries, holds, taker, now, done);
             let Next::Message(seq) = found else { break };
             let Some(entry) = self.entries.get_mut(seq) else { break };
             let Some(message) = (if memory.over() && entry.location().is_some() {
@@ -184,12 +190,12 @@ impl Queue {
         let available = u32::try_from(self.tally.available).unwrap_or(u32::MAX);
         for slot in std::mem::take(&mut self.asking) {
             let paused = self.breaker.room() == 0;
-            let Self { ready, entries, consumers, vetting, .. } = self;
+            let Self { ready, entries, consumers, vetting, groups, .. } = self;
             let Some(consumer) = consumers.get_mut(slot as usize).and_then(Option::as_mut) else { continue };
             // "If the sender has insufficient messages to consume the available credit": paused, it has none now.
             let none = consumer.credit == 0 || paused && !consumer.browse;
-            let drained =
-                consumer.drain && (none || exhausted(ready, entries, vetting, (consumer, slot), now, done));
+            let drained = consumer.drain
+                && (none || exhausted(ready, entries, (vetting, groups), (consumer, slot), now, done));
             if drained {
                 consumer.use_up_credit();
                 consumer.asking = false;
@@ -240,7 +246,7 @@ impl Queue {
 fn next(
     ready: &mut Ready,
     entries: &Entries,
-    vetting: &mut Vetting,
+    (vetting, groups): (&mut Vetting, &mut Groups),
     (consumer, slot): (&mut Consumer, u32),
     now: Millis,
     done: &mut Dispatched,
@@ -252,7 +258,13 @@ fn next(
         match entries.get(seq).filter(|e| vetting.waits(seq, slot) && !e.expired(now)) {
             None => consumer.waits_for = None,
             Some(_) if !consumer.idle() => return Next::Nothing,
-            Some(entry) if entry.message.is_some() => return Next::Message(seq),
+            Some(entry) if entry.message.is_some() => {
+                if groups.judge(seq, entry) == Turn::Free {
+                    return Next::Message(seq);
+                }
+                // Looked at again below, as one among others.
+                consumer.waits_for = None;
+            }
             Some(_) => {
                 done.wanted.push(seq);
                 return Next::Blocked;
@@ -280,6 +292,18 @@ fn next(
                 level.take(seq);
                 done.expired.push(seq);
                 continue;
+            }
+            match if entry.message.is_some() { groups.judge(seq, entry) } else { Turn::Free } {
+                Turn::Free => {}
+                Turn::Held => {
+                    level.take(seq);
+                    done.held.push(seq);
+                    continue;
+                }
+                turn => {
+                    blocked |= turn == Turn::Unknown;
+                    break;
+                }
             }
             if suspect.is_some() && !consumer.idle() {
                 vetting.wait(seq, slot, now);
@@ -318,7 +342,7 @@ fn first_suspect(
 fn exhausted(
     ready: &mut Ready,
     entries: &Entries,
-    vetting: &mut Vetting,
+    holds: (&mut Vetting, &mut Groups),
     (consumer, slot): (&mut Consumer, u32),
     now: Millis,
     done: &mut Dispatched,
@@ -326,7 +350,7 @@ fn exhausted(
     if consumer.browse {
         return next_to_see(entries, consumer, now).is_none();
     }
-    matches!(next(ready, entries, vetting, (consumer, slot), now, done), Next::Nothing)
+    matches!(next(ready, entries, holds, (consumer, slot), now, done), Next::Nothing)
 }
 
 /// The next message for somebody who browses: in order of arrival, waiting (also for a retry), not expired.
@@ -334,7 +358,7 @@ fn next_to_see(entries: &Entries, consumer: &mut Consumer, now: Millis) -> Optio
     loop {
         let (seq, entry) = entries.next_from(consumer.cursor)?;
         consumer.cursor = seq;
-        let visible = matches!(entry.status, Status::Available | Status::Delayed) && !entry.expired(now);
+        let visible = entry.waits() && !entry.expired(now);
         let readable = entry.message.is_some() || !entry.has(UNREADABLE);
         if visible && readable {
             return Some(seq);
@@ -347,7 +371,7 @@ fn want_ahead(entries: &Entries, from: u64, wanted: &mut Vec<u64>) {
     let mut seq = from;
     for _ in 0..BROWSE_AHEAD {
         let Some((found, entry)) = entries.next_from(seq) else { break };
-        if entry.message.is_none() && matches!(entry.status, Status::Available | Status::Delayed) {
+        if entry.message.is_none() && entry.waits() {
             wanted.push(found);
         }
         seq = found + 1;

@@ -22,6 +22,8 @@ pub(crate) enum Status {
     Acquired,
     /// Waiting for its retry time.
     Delayed,
+    /// Waiting for an earlier message of its group.
+    Held,
     /// On its way elsewhere; nobody gets it here.
     Moving,
 }
@@ -140,6 +142,12 @@ impl Entry {
     #[inline]
     pub(crate) fn recorded(&self) -> bool {
         self.has(PUT_PENDING) || self.place.len != 0
+    }
+
+    /// Whether it waits for a consumer, now or later.
+    #[inline]
+    pub(crate) fn waits(&self) -> bool {
+        matches!(self.status, Status::Available | Status::Delayed | Status::Held)
     }
 
     /// Whether its time to live has passed.

@@ -9,6 +9,7 @@ mod dispatch;
 pub(crate) mod entries;
 pub(crate) mod entry;
 mod expiry;
+mod groups;
 mod paging;
 mod ready;
 pub(crate) mod retry;
@@ -22,6 +23,7 @@ use self::{
     entries::Entries,
     entry::{Entry, LOADING, List, Status},
     expiry::Expiries,
+    groups::Groups,
     ready::Ready,
     retry::Delayed,
     vetting::Vetting,
@@ -62,6 +64,7 @@ pub(crate) struct Queue {
     /// Consumers or exclusions changed since stranded messages were last looked for.
     stranded_stale: bool,
     vetting: Vetting,
+    pub groups: Groups,
     pub breaker: Breaker,
 }
 
@@ -86,6 +89,7 @@ impl Queue {
             stranded: BTreeMap::new(),
             stranded_stale: false,
             vetting: Vetting::default(),
+            groups: Groups::default(),
             breaker,
         }
     }
@@ -136,6 +140,7 @@ impl Queue {
             Status::Available => Some(&mut self.tally.available),
             Status::Acquired => Some(&mut self.tally.acquired),
             Status::Delayed => Some(&mut self.tally.delayed),
+            Status::Held => Some(&mut self.tally.held),
             Status::Moving => Some(&mut self.tally.moving),
             Status::Vacant => None,
         }
@@ -227,6 +232,7 @@ impl Queue {
             memory.resident -= u64::from(entry.size);
         }
         self.loading -= usize::from(entry.has(LOADING));
+        self.group_left(seq);
         Some(entry)
     }
 
@@ -244,7 +250,7 @@ impl Queue {
         let mut seqs = Vec::new();
         while seqs.len() < limit {
             let Some((start, len)) = self.expiries.pop_due(now) else { break };
-            let waits = |e: &Entry| matches!(e.status, Status::Available | Status::Delayed) && e.expired(now);
+            let waits = |e: &Entry| e.waits() && e.expired(now);
             seqs.extend((start..start + u64::from(len)).filter(|&s| self.entries.get(s).is_some_and(waits)));
         }
         let (entries, live) = (&self.entries, self.entries.len());

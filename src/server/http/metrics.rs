@@ -98,6 +98,7 @@ fn render_gauges(page: &mut Page, rows: &[(String, Snapshot)]) {
             ("ready", main.available),
             ("acquired", main.acquired),
             ("delayed", main.delayed),
+            ("held", main.held),
             ("moving", main.moving),
             ("dead", all_dead),
         ] {
@@ -131,6 +132,8 @@ fn render_counters(page: &mut Page, rows: &[(String, Snapshot)]) {
     counter(name, "Messages taken from publishers.", &|t| t.published);
     let name = "verdict_queue_messages_refused_total";
     counter(name, "Messages of publishers that were not taken.", &|t| t.refused);
+    let name = "verdict_queue_messages_duplicate_total";
+    counter(name, "Messages accepted and not queued, since they had come before.", &|t| t.duplicates);
     let name = "verdict_queue_messages_delivered_total";
     counter(name, "Messages handed to consumers, each time; browsing not counted.", &|t| t.delivered);
     let name = "verdict_queue_messages_redelivered_total";

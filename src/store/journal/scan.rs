@@ -288,6 +288,7 @@ fn change(written: Written<'_>, segment: u32, offset: u32) -> Change {
         }
         Written::State { queue, seq, state } => Change::State { queue, seq, state },
         Written::Move { from, to, state } => Change::Move { from, to, state },
+        Written::Seen { queue, ids, oldest } => Change::Seen { queue, ids, oldest, segment },
         Written::Define(definition) => Change::Define(definition),
         Written::Delete(queue) => Change::Delete(queue),
         Written::NextSeq(queue, next) => Change::NextSeq(queue, next),

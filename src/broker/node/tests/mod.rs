@@ -3,7 +3,9 @@
 mod accounts;
 mod dead_letters;
 mod delivery;
+mod duplicates;
 mod expiry;
+mod groups;
 mod limits;
 mod model;
 mod outcomes;

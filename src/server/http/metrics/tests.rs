@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 
 fn broker(name: &str) -> Broker {
-    let main = Counts { available: 3, acquired: 2, delayed: 1, moving: 4, bytes: 77, consumers: 5 };
+    let main = Counts { available: 3, acquired: 2, delayed: 1, held: 6, moving: 4, bytes: 77, consumers: 5 };
     let dead = Counts { available: 1, acquired: 1, ..Counts::default() };
-    let tally = Tally { published: 10, refused: 1, accepted: 6, failed: 2, ..Tally::default() };
+    let tally =
+        Tally { published: 10, duplicates: 3, refused: 1, accepted: 6, failed: 2, ..Tally::default() };
     let snapshot = Snapshot { main, dead, tally, oldest_age_ms: 1500 };
     let mut store =
         StoreStats { commit_micros: 2_500_000, batches: 9, journal_bytes: 4096, ..StoreStats::default() };
