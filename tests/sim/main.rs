@@ -17,6 +17,8 @@
 //! 8. No link, session or connection ends unasked; every message sent unsettled is answered once.
 //! 9. Once faults stop, a run comes to its end.
 //! 10. A crash suspect is alone on its link, and nothing goes out while the breaker is open.
+//! 11. Of messages with one key at most one is queued; the others are accepted when it, and its key, is safe.
+//! 12. While a failed message is tried again, no later one of its group goes out.
 //!
 //! `SIM_SEEDS=n SIM_FIRST=n` choose seeds, `SIM_TRACE=1` prints all events. A failure is run again for its
 //! last events, which also shows that it depends on the seed alone. Invariant: no clock, no other dice.
@@ -33,6 +35,7 @@ mod client;
 mod consumer;
 mod credit;
 mod disk;
+mod grouped;
 mod house;
 mod model;
 mod pipe;
@@ -145,7 +148,7 @@ fn seeds_hold_every_rule() {
     let reports = check_all(&seeds);
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
     println!(
-        "{} seeds: {} steps, {} s of virtual time, {} messages, {} deliveries, {} cuts, {} crashes, {} restarts, {} batches refused, {} messages left out, {} evacuations",
+        "{} seeds: {} steps, {} s of virtual time, {} messages, {} deliveries, {} cuts, {} crashes, {} restarts, {} batches refused, {} messages left out, {} evacuations, {} duplicates, {} turns with held messages",
         reports.len(),
         sum(|r| r.steps),
         sum(|r| r.end_ms - 1_000_000) / 1000,
@@ -157,6 +160,8 @@ fn seeds_hold_every_rule() {
         sum(|r| r.refused),
         sum(|r| r.left_out),
         sum(|r| r.evacuations),
+        sum(|r| r.duplicates),
+        sum(|r| r.held),
     );
 }
 
