@@ -33,3 +33,35 @@ pub(super) fn compare(index: &Ids, journal: &Ids, advice: &str, report: &mut Rep
     }
     add_limited(report, differences, advice);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{Fingerprint, SeenId};
+    use crate::time::Millis;
+
+    fn ids(numbers: &[u64], oldest: u64, segment: u32) -> Ids {
+        let one = |number: &u64| SeenId { number: *number, key: Fingerprint([1; 16]), at: Millis(5) };
+        let mut seen = SeenIds::default();
+        seen.note(&numbers.iter().map(one).collect::<Vec<_>>(), oldest, segment);
+        Ids::from([(QueueId(2), seen)])
+    }
+
+    fn found(index: &Ids, journal: &Ids) -> Vec<String> {
+        let mut report = Report::default();
+        compare(index, journal, "advice", &mut report);
+        report.findings.into_iter().map(|finding| finding.text).collect()
+    }
+
+    #[test]
+    fn ids_only_one_of_the_two_has_are_told() {
+        assert!(found(&ids(&[7, 8], 7, 3), &ids(&[7, 8], 1, 3)).is_empty());
+        let texts = found(&ids(&[7, 8], 1, 3), &ids(&[8, 9], 1, 3));
+        let of = |number: u32| format!("queue 2 id {number} of duplicate detection: in the ");
+        assert_eq!(texts.len(), 2);
+        assert!(texts[0].starts_with(&(of(7) + "index, but not")), "{texts:?}");
+        assert!(texts[1].starts_with(&(of(9) + "journal, but not")), "{texts:?}");
+        assert_eq!(found(&ids(&[7], 1, 3), &ids(&[7], 1, 4)).len(), 1);
+        assert_eq!(found(&Ids::new(), &ids(&[7], 1, 4)).len(), 1);
+    }
+}
