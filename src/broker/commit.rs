@@ -68,7 +68,7 @@ impl Node {
     fn put_failed(&mut self, pending: (u64, u32), put: &Put) {
         if let Some(number) = put.id {
             let entry = self.queue_mut(put.queue.is_dead_letter()).entries.get(put.seq);
-            if !entry.is_some_and(|entry| entry.pending() == Some(pending)) {
+            if entry.is_none_or(|entry| entry.pending() != Some(pending)) {
                 return self.keep_id(number, put.answer);
             }
             self.forget_id(number);

@@ -253,9 +253,13 @@ impl Node {
         self.ages.begin(now);
         self.tidy_ids(now);
         self.wake(now);
-        for dead in [false, true] {
-            self.dispatch(now, dead, effects);
+        self.main.take_freed();
+        self.dispatch(now, false, effects);
+        // By what was sent settled, or came up expired.
+        while self.main.take_freed() {
+            self.dispatch(now, false, effects);
         }
+        self.dispatch(now, true, effects);
         effects.extend(self.main.breaker.take_change().map(|state| Effect::Breaker { state }));
         self.offer_moves(effects);
         self.finish_evacuation(effects);

@@ -56,6 +56,8 @@ pub(crate) struct Groups {
     /// Failed messages whose group is not known, since their bodies are not here.
     unknown: BTreeSet<u64>,
     held: usize,
+    /// Somebody was freed since the last dispatch began.
+    freed: bool,
 }
 
 impl Default for Groups {
@@ -67,6 +69,7 @@ impl Default for Groups {
             of: FxHashMap::default(),
             unknown: BTreeSet::new(),
             held: 0,
+            freed: false,
         }
     }
 }
@@ -200,11 +203,17 @@ impl Queue {
     }
 
     fn free(&mut self, seqs: BTreeSet<u64>) {
+        self.groups.freed |= !seqs.is_empty();
         for seq in seqs {
             if self.entries.get(seq).is_some_and(|e| e.status == Status::Held) {
                 self.put_back(seq);
             }
         }
+    }
+
+    /// Whether messages were freed since this was last asked.
+    pub(crate) fn take_freed(&mut self) -> bool {
+        std::mem::take(&mut self.groups.freed)
     }
 
     /// Messages that were put aside while dispatching.

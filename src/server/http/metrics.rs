@@ -90,7 +90,8 @@ fn seconds(micros: u64) -> f64 {
 }
 
 fn render_gauges(page: &mut Page, rows: &[(String, Snapshot)]) {
-    let help = "Messages in the queue, by state; dead: its dead letters.";
+    let help =
+        "Messages in the queue, by state; held: by an earlier one of their group; dead: its dead letters.";
     let mut family = page.family("verdict_queue_messages", Kind::Gauge, help);
     for (name, Snapshot { main, dead, .. }) in rows {
         let all_dead = dead.available + dead.acquired + dead.delayed + dead.moving;

@@ -200,6 +200,18 @@ fn a_suspect_somebody_waits_for_may_come_to_be_held() {
 }
 
 #[test]
+fn what_is_freed_while_dispatching_goes_out_in_the_same_turn() {
+    let mut rig = failing(grouped(), &[A, A, A]);
+    rig.leave(1, DetachCause::Clean);
+    rig.pass(50);
+    rig.subscribe(Subscribe { presettled: true, ..wish(2) }, 10);
+    assert!(rig.seqs().is_empty());
+    // Sent settled, the first is accepted at once.
+    rig.pass(50);
+    assert_eq!(rig.seqs(), [1, 2, 3]);
+}
+
+#[test]
 fn a_drain_is_answered_though_messages_are_held() {
     let mut rig = failing(grouped(), &[A, A]);
     rig.flow(1, 1, 5, true);
