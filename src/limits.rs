@@ -9,6 +9,12 @@ pub const DUPLICATE_IDS: usize = 1_000_000;
 pub const GROUP_HELD: usize = 20_000;
 /// Most failures kept in a message's failure record; older ones are counted and dropped.
 pub const FAILURES_KEPT: usize = 32;
+/// Messages a queue's task looks at for one question: a millisecond of its time.
+pub const LOOK_AT_ONCE: usize = 64 * 1024;
+/// Most replays a message remembers; an older one could then put it back a second time.
+pub const REPLAYS_KEPT: usize = 16;
+/// Longest name of a replay, in bytes: each message it puts back keeps it.
+pub const REPLAY_ID_BYTES: usize = 128;
 /// Most bytes kept of the condition of a consumer's error; what is longer is cut.
 pub const CAUSE_CONDITION_BYTES: usize = 256;
 /// The same of its description. A disposition copies its error to every message it names, and each of these keeps
@@ -54,3 +60,21 @@ pub const PUBLISHER_INFLIGHT_BYTES: u64 = 2 * 1024 * 1024;
 pub const RELAY_NODES: usize = 64;
 /// Most queues (dynamic ones included) at a time.
 pub const MAX_QUEUES: usize = 100_000;
+/// Largest request to `$management`: a page of dead letters to be imported, with its 4 MiB of bodies and as much again.
+pub const MANAGEMENT_REQUEST_BYTES: u64 = 8 * 1024 * 1024;
+/// Requests of one link that are not answered yet, their answers on the way included: the link's credit.
+pub const MANAGEMENT_CREDIT: u32 = 8;
+/// The same of one connection, over all its links; one more is rejected.
+pub const MANAGEMENT_REQUESTS: usize = 64;
+/// Requests of all connections that wait to be executed; one more is answered 503.
+pub const MANAGEMENT_WAITING: usize = 1024;
+/// Requests executed at a time: each may ask all queues.
+pub const MANAGEMENT_AT_ONCE: usize = 8;
+/// Rows or messages in one answer.
+pub const MANAGEMENT_PAGE: u64 = 1000;
+/// Sequence numbers one filter may name.
+pub const MANAGEMENT_SEQUENCES: u64 = 10_000;
+/// Settings of one queue as text: the record they are in must stay far below what the store takes as one value.
+pub const QUEUE_SETTINGS_BYTES: usize = 16 * 1024;
+/// Messages a queue removes before it does something else.
+pub const PURGE_STEP: usize = 4096;

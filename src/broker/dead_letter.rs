@@ -64,6 +64,7 @@ impl Node {
         main.group_left(seq);
         let Some(entry) = main.entries.get_mut(seq) else { return Fate::Unrecorded };
         self.tally.died(reason);
+        self.watch.ended(seq, Some(false));
         let name = &definition.name;
         let attempts = entry.delivery_count;
         let state = entry.state_mut();

@@ -36,6 +36,8 @@ pub(crate) enum Notice {
     Settled(ConsumerId, Seq, Outcome),
     /// The queue a message came from.
     MovedIn((QueueId, Seq)),
+    /// Whoever gave the node this token.
+    Confirmed(u64),
 }
 
 /// A batch whose fate is not known.
@@ -48,6 +50,8 @@ pub(crate) struct Pending {
     pub ids: Vec<u64>,
     /// Where the messages are now that are written again.
     pub kept: Vec<(QueueId, u64)>,
+    /// The states recorded, and of which messages.
+    pub states: Vec<(QueueId, u64, Arc<EntryState>)>,
     pub notices: Vec<Notice>,
 }
 
@@ -131,6 +135,7 @@ pub(crate) struct Ledger {
     settled: Grouped<ConsumerId, (Seq, Outcome)>,
     moved_in: Vec<((QueueId, Seq), bool)>,
     oldest: seen::Oldest,
+    confirmed: Vec<u64>,
 }
 
 impl Ledger {
@@ -144,6 +149,7 @@ impl Ledger {
             settled: Grouped::new(),
             moved_in: Vec::new(),
             oldest: seen::Oldest::default(),
+            confirmed: Vec::new(),
         }
     }
 
@@ -201,11 +207,13 @@ impl Ledger {
 
     /// Records a new state.
     pub(crate) fn state(&mut self, queue: QueueId, seq: u64, state: Arc<EntryState>) {
+        self.rest.pending.states.push((queue, seq, Arc::clone(&state)));
         self.rest.records.push(Record::State { queue, seq: Seq(seq), state });
     }
 
     /// Records a move.
     pub(crate) fn moved(&mut self, from: (QueueId, Seq), to: (QueueId, u64), state: Arc<EntryState>) {
+        self.rest.pending.states.push((to.0, to.1, Arc::clone(&state)));
         self.rest.records.push(Record::Move { from, to: (to.0, Seq(to.1)), state });
     }
 
@@ -262,6 +270,7 @@ impl Ledger {
         match notice {
             Notice::Settled(consumer, seq, outcome) => self.settled.push(consumer, (seq, outcome)),
             Notice::MovedIn(from) => self.moved_in.push((from, true)),
+            Notice::Confirmed(token) => self.confirmed.push(token),
         }
     }
 
@@ -325,6 +334,7 @@ impl Ledger {
             effects.push(Effect::Settled { consumer, settlements });
         }
         effects.extend(self.moved_in.drain(..).map(|(from, taken)| Effect::MovedIn { from, taken }));
+        effects.extend(self.confirmed.drain(..).map(|token| Effect::Safe { token }));
     }
 }
 

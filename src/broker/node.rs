@@ -15,14 +15,16 @@ use super::{
     dead_letter::Moves,
     duplicates::Window,
     evacuation::Evacuation,
-    ledger::Ledger,
+    ledger::{Ledger, Notice},
     lifetime::Had,
     policy::BreakerPolicy,
     queue::{
         MAX_PRIORITY, Memory, Queue,
         entry::{Entry, FIRST_ACQUIRER, Status},
+        groups::failed_here,
         retry::Rng,
     },
+    replay::Watch,
     settlement::finish,
     tally::{Ages, Tally},
 };
@@ -60,6 +62,7 @@ pub struct Node {
     pub(super) seen: Window,
     pub(super) tally: Tally,
     pub(super) ages: Ages,
+    pub(super) watch: Watch,
 }
 
 /// A node in numbers.
@@ -79,6 +82,14 @@ pub struct Counts {
     pub bytes: u64,
     /// Consumers attached.
     pub consumers: u32,
+}
+
+impl Counts {
+    /// All messages, whatever they wait for.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.available + self.acquired + self.delayed + self.moving
+    }
 }
 
 impl Node {
@@ -114,6 +125,7 @@ impl Node {
             seen: Window::default(),
             tally: Tally::default(),
             ages: Ages::default(),
+            watch: Watch::default(),
         }
     }
 
@@ -144,6 +156,7 @@ impl Node {
         // A dead letter does not expire by the time to live it had when it was alive.
         let mortal = !dead && state.as_ref().is_none_or(|s| s.death.is_none());
         let not_before = state.as_ref().and_then(|s| s.not_before);
+        let failed = !dead && state.as_deref().is_some_and(failed_here);
         let mut entry = Entry {
             state,
             expires: restored.expires.filter(|_| mortal).map_or(0, |at| at.0),
@@ -156,7 +169,7 @@ impl Node {
         entry.set_location(location);
         self.had.message = true;
         self.queue_mut(dead).restore(seq.0, entry, not_before);
-        if !dead {
+        if failed {
             self.main.group_restored(seq.0);
         }
     }
@@ -184,13 +197,7 @@ impl Node {
             Command::Unsubscribe { consumer, cause } => self.unsubscribe(now, consumer, cause),
             Command::Committed(committed) => self.committed(committed),
             Command::CommitFailed { ticket } => self.commit_failed(ticket),
-            Command::Loaded { dead_letter, bodies } => {
-                let Self { main, dead, memory, .. } = self;
-                let queue = if dead_letter { dead } else { main };
-                for (seq, body) in bodies {
-                    queue.loaded(now, seq.0, body, memory);
-                }
-            }
+            Command::Loaded { dead_letter, loaded } => self.loaded(now, dead_letter, loaded),
             Command::StorageFull(full) => self.storage_full = full,
             Command::Evacuate { segment, limit } => {
                 self.tidy_ids(now);
@@ -201,17 +208,15 @@ impl Node {
                 self.main.spill_newest(&mut self.memory);
                 self.dead.spill_newest(&mut self.memory);
             }
-            Command::Policy(policy) => {
-                self.main.breaker.set_policy(&policy.breaker);
-                self.main.set_retry_order(policy.retry_order);
-                self.definition.policy = *policy;
-            }
+            Command::Policy(policy) => self.set_policy(*policy),
             Command::MoveIn(message) => {
                 self.note_arrivals(now);
                 self.move_in(*message);
             }
             Command::MovedOut { seq, taken } => self.moved_out(seq.0, taken),
-            Command::Purge { dead_letter } => self.purge(dead_letter),
+            Command::Define { settings, policy } => self.define(settings, *policy),
+            Command::Confirm { token } => self.ledger.notify_when_safe(Notice::Confirmed(token)),
+            Command::SetBreaker { open_until } => self.main.breaker.set_by_hand(open_until),
         }
     }
 
@@ -240,11 +245,14 @@ impl Node {
         queue.reconsider(slot);
     }
 
-    fn purge(&mut self, dead_letter: bool) {
-        let Self { main, dead, ledger, memory, .. } = self;
-        let queue = if dead_letter { dead } else { main };
-        for seq in queue.with_status(&[Status::Available, Status::Delayed, Status::Held]) {
-            finish(queue, ledger, memory, seq);
+    /// Messages came back from the store.
+    fn loaded(&mut self, now: Millis, dead_letter: bool, loaded: Vec<super::Loaded>) {
+        for message in loaded {
+            let seq = message.seq.0;
+            let Self { main, dead, memory, .. } = self;
+            let queue = if dead_letter { dead } else { main };
+            queue.loaded(now, message, memory);
+            self.loaded_to_evacuate(dead_letter, seq);
         }
     }
 
@@ -263,6 +271,7 @@ impl Node {
         effects.extend(self.main.breaker.take_change().map(|state| Effect::Breaker { state }));
         self.offer_moves(effects);
         self.finish_evacuation(effects);
+        self.load_to_evacuate(effects);
         self.regulate(effects);
         self.answers(effects);
         self.end_of_life(effects);
@@ -275,6 +284,7 @@ impl Node {
         for seq in self.main.expired(now, EXPIRE_AT_ONCE) {
             self.expire(now, seq);
         }
+        self.drop_old_letters(now);
         self.main.find_stranded(now);
         for seq in self.main.take_stranded(now, self.definition.policy.stranded_after_ms) {
             // "If its time to live has passed, it expires instead"
@@ -297,11 +307,15 @@ impl Node {
         }
         // Sent settled: sent is accepted.
         for seq in done.presettled {
+            if !dead_letter {
+                self.watch.ended(seq, Some(true));
+            }
             finish(queue, ledger, memory, seq);
         }
-        let bodies = queue.plan_load(&mut done.wanted);
-        if !bodies.is_empty() {
-            effects.push(Effect::Load { dead_letter, bodies });
+        let wanted = queue.plan_load(&mut done.wanted);
+        queue.page_states(memory);
+        if !wanted.is_empty() {
+            effects.push(Effect::Load { dead_letter, wanted });
         }
         for seq in done.expired {
             self.expire(now, seq);
@@ -318,7 +332,7 @@ impl Node {
     #[must_use]
     pub fn next_wake(&self) -> Option<Millis> {
         let main = self.main.next_wake(self.definition.policy.stranded_after_ms);
-        main.into_iter().chain(self.dead.next_wake(u64::MAX)).min()
+        [main, self.dead.next_wake(u64::MAX), self.next_old_letter()].into_iter().flatten().min()
     }
 
     /// A clean stop: makes records of the non-durable messages too, so that they are kept.

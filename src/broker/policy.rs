@@ -35,8 +35,8 @@ pub struct QueuePolicy {
     pub rules: Vec<Rule>,
     /// Delays that rules may name.
     pub delays: BTreeMap<String, RetryDelay>,
-    /// When delivery pauses since too much of it fails. Not in the journal: the configuration rules anyway
-    /// (`server::recover` takes every policy from it), and the stored form stays what it is.
+    /// When delivery pauses since too much of it fails. Not in the journal: `server::recover` makes every policy anew
+    /// of the configuration and `QueueDefinition::settings`, and the stored form stays what it is.
     #[serde(skip)]
     pub breaker: BreakerPolicy,
     /// How messages that come twice are told. Not in the journal either.
@@ -45,6 +45,20 @@ pub struct QueuePolicy {
     /// What a failed message holds back. Not in the journal either.
     #[serde(skip)]
     pub retry_order: RetryOrder,
+    /// How many dead letters are kept, and how long. Not in the journal either.
+    #[serde(skip)]
+    pub dead_letters: LetterLimits,
+}
+
+/// Limits on a queue's own dead letters; beyond them the oldest go. None: nothing ever goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LetterLimits {
+    /// Most of them.
+    pub max_messages: Option<u64>,
+    /// Most bytes of them.
+    pub max_bytes: Option<u64>,
+    /// The longest any is kept.
+    pub max_age_ms: Option<u64>,
 }
 
 impl Default for QueuePolicy {
@@ -65,6 +79,7 @@ impl Default for QueuePolicy {
             breaker: BreakerPolicy::default(),
             duplicates: DuplicatePolicy::default(),
             retry_order: RetryOrder::Message,
+            dead_letters: LetterLimits::default(),
         }
     }
 }
@@ -280,10 +295,14 @@ pub struct QueueDefinition {
     pub id: super::QueueId,
     /// The address, for example `orders`.
     pub name: String,
-    /// Its rules.
+    /// Its rules: the configuration's for this name, with `settings` over them.
     pub policy: QueuePolicy,
     /// How long it lives; only `Permanent` ones are written to the journal.
     pub lifetime: Lifetime,
     /// The shard it belongs to; 0 while there is one.
     pub shard: u32,
+    /// What was set through management, and that alone: the text of a TOML table with keys as in `[[queue]]`.
+    /// Opaque here; what it comes to is in `policy`.
+    #[serde(default)]
+    pub settings: String,
 }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     broker::{
         QueuePolicy,
-        policy::{BreakerPolicy, ExpiredTo, RetryDelay, WhenFull},
+        policy::{BreakerPolicy, ExpiredTo, LetterLimits, RetryDelay, WhenFull},
     },
     limits,
 };
@@ -132,6 +132,10 @@ fn read_store<'i>(mut section: Section<'_, 'i>, store: &mut StoreSettings, readi
 
 fn read_auth<'i>(mut section: Section<'_, 'i>, auth: &mut Auth, reading: &mut Reading<'i>) {
     section.boolean("anonymous", &mut auth.anonymous, reading);
+    let expected = "a list of user names or patterns such as [\"alice\", \"ops-*\"]";
+    section.value("managers", &mut auth.managers, &expected, reading, |value| {
+        strings(value)?.iter().map(|text| Pattern::new(text)).collect()
+    });
     let users = section.table("users", reading);
     let mut users_wrong = false;
     for (user, password) in users.entries().into_iter().flatten() {
@@ -203,7 +207,11 @@ fn read_queue<'i>(mut section: Section<'_, 'i>, at: usize, config: &mut Config, 
     }
 }
 
-fn read_policy<'i>(section: &mut Section<'_, 'i>, policy: &mut QueuePolicy, reading: &mut Reading<'i>) {
+pub(super) fn read_policy<'i>(
+    section: &mut Section<'_, 'i>,
+    policy: &mut QueuePolicy,
+    reading: &mut Reading<'i>,
+) {
     section.integer("max-attempts", 1..=u64::from(u32::MAX), &mut policy.max_attempts, reading);
     read_retry_delay(section.table("retry-delay", reading), &mut policy.retry_delay, reading);
     let expected = format!(
@@ -238,6 +246,18 @@ fn read_policy<'i>(section: &mut Section<'_, 'i>, policy: &mut QueuePolicy, read
     order::read(section, policy, reading);
     rules::read(section, policy, reading);
     read_breaker(section.table("breaker", reading), &mut policy.breaker, reading);
+    read_letter_limits(section.table("dead-letters", reading), &mut policy.dead_letters, reading);
+}
+
+fn read_letter_limits<'i>(
+    mut section: Section<'_, 'i>,
+    limits: &mut LetterLimits,
+    reading: &mut Reading<'i>,
+) {
+    section.optional_integer("max-messages", &mut limits.max_messages, reading);
+    section.optional_size("max-bytes", &mut limits.max_bytes, reading);
+    section.optional_duration("max-age", 1..=u64::MAX, &mut limits.max_age_ms, reading);
+    section.finish(reading);
 }
 
 fn read_breaker<'i>(mut section: Section<'_, 'i>, breaker: &mut BreakerPolicy, reading: &mut Reading<'i>) {

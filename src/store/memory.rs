@@ -4,9 +4,12 @@
 //! exactly what was committed. No thread and no clock: in manual mode nothing happens until `commit` is
 //! called, so that a simulation decides. Deliberately not fast.
 
+mod gather;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::gather::cancelled;
 use super::seen::SeenIds;
 use super::{Done, Notify, Recovered, Recovery, Store, StoreError, StoreEvent};
 use crate::broker::{
@@ -163,6 +166,12 @@ impl Store for MemoryStore {
         locations.iter().map(|location| read(location).ok_or_else(missing)).collect()
     }
 
+    fn read_states(&self, queue: QueueId, seqs: &[Seq]) -> Vec<Result<Option<Arc<EntryState>>, StoreError>> {
+        let inner = self.lock();
+        let read = |seq: &Seq| inner.state.entries.get(&(queue, *seq)).and_then(|entry| entry.state.clone());
+        seqs.iter().map(|seq| Ok(read(seq))).collect()
+    }
+
     fn evacuated(&self, queue: QueueId, segment: u32) {
         self.lock().state.forget_unused(queue, segment);
     }
@@ -205,22 +214,6 @@ impl Inner {
         let mut apply = apply;
         results.into_iter().map(|result| result.map(&mut apply)).collect()
     }
-}
-
-/// Messages put and settled within these batches, and not moved.
-fn cancelled<'a>(batches: impl Iterator<Item = &'a Batch>) -> BTreeSet<(QueueId, Seq)> {
-    let (mut put, mut cancelled) = (BTreeSet::new(), BTreeSet::new());
-    for record in batches.flat_map(|batch| &batch.records) {
-        match record {
-            Record::Put { queue, seq, .. } => drop(put.insert((*queue, *seq))),
-            Record::Move { from, .. } => drop(put.remove(from)),
-            Record::Settle { queue, seq } if put.contains(&(*queue, *seq)) => {
-                cancelled.insert((*queue, *seq));
-            }
-            _ => {}
-        }
-    }
-    cancelled
 }
 
 impl State {

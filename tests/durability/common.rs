@@ -35,6 +35,7 @@ pub fn definition(id: u32) -> QueueDefinition {
         policy: QueuePolicy::default(),
         lifetime: Lifetime::Permanent,
         shard: 0,
+        settings: String::new(),
     }
 }
 
@@ -146,6 +147,17 @@ impl Opened {
         entries
             .map(|(entry, message)| (entry.queue.0, entry.seq.0, message.unwrap().bytes.to_vec()))
             .collect()
+    }
+
+    /// Those of these messages whose state the store can read back; each must be the one `state(7)` makes.
+    pub fn stateful<'a>(&self, messages: impl Iterator<Item = &'a (u32, u64)>) -> Vec<(u32, u64)> {
+        let read = |&(queue, seq): &(u32, u64)| {
+            let read = self.store.read_states(QueueId(queue), &[Seq(seq)]).pop().expect("an answer");
+            let found = read.expect("readable")?;
+            assert_eq!(found.excluded, state(7).excluded);
+            Some((queue, seq))
+        };
+        messages.filter_map(read).collect()
     }
 
     /// Everything about what was recovered but where it lies.

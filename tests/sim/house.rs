@@ -122,7 +122,7 @@ impl House {
         let id = QueueId(self.next_id);
         self.next_id += 2;
         let policy = self.policies.get(&name).cloned().unwrap_or_default();
-        let definition = QueueDefinition { id, name, policy, lifetime, shard: 0 };
+        let definition = QueueDefinition { id, name, policy, lifetime, shard: 0, settings: String::new() };
         let node = Node::create(definition.clone(), self.seeds.next()).with_reader(READER);
         let grouped = Grouped::new(&definition.policy);
         self.add(definition, node, grouped);
@@ -193,13 +193,13 @@ impl House {
 
     fn outside(&mut self, node: QueueId, effect: Effect, now: Millis, rng: &mut Rng) {
         match effect {
-            Effect::Load { dead_letter, bodies } => {
-                let bodies =
-                    bodies.into_iter().map(|(seq, location)| (seq, self.disk.read(&location))).collect();
+            Effect::Load { dead_letter, wanted } => {
+                let queue = if dead_letter { node.dead_letter() } else { node };
+                let loaded = wanted.into_iter().map(|wanted| self.disk.load(queue, wanted)).collect();
                 self.loads.push((
                     now.plus_ms(rng.range(0, 20)),
                     node,
-                    Command::Loaded { dead_letter, bodies },
+                    Command::Loaded { dead_letter, loaded },
                 ));
             }
             Effect::MoveOut { queue, message } => match self.resolve(&queue) {
@@ -376,6 +376,15 @@ impl Host for House {
     fn delete(&mut self, node: QueueId) {
         self.nodes.remove(&node);
         self.names.retain(|_, id| *id != node);
+    }
+
+    // Nobody manages this house: a request to `$management` is taken and never answered.
+    fn manage(
+        &mut self,
+        _: u64,
+        _: verdict::management::Operation,
+        _: &std::sync::Arc<verdict::container::Peer>,
+    ) {
     }
 
     fn send(&mut self, node: QueueId, command: Command) {

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use verdict::{
     auth::{Authenticator, Verdict},
     broker::{
-        Command, Committed, ConnectionId, Counts, Effect, Lifetime, Location, Message, Node, QueueDefinition,
-        QueueId, Record, policy::QueuePolicy,
+        Command, Committed, ConnectionId, Counts, Effect, Lifetime, Loaded, Location, Message, Node,
+        QueueDefinition, QueueId, Record, Wanted, policy::QueuePolicy,
     },
     container::{Host, NoPlace, Place, Wish},
     time::Millis,
@@ -52,8 +52,14 @@ impl House {
     fn create(&mut self, name: String, lifetime: Lifetime) -> QueueId {
         let id = QueueId(self.next_id);
         self.next_id += 2;
-        let definition =
-            QueueDefinition { id, name: name.clone(), policy: self.policy.clone(), lifetime, shard: 0 };
+        let definition = QueueDefinition {
+            id,
+            name: name.clone(),
+            policy: self.policy.clone(),
+            lifetime,
+            shard: 0,
+            settings: String::new(),
+        };
         self.names.insert(name, id);
         self.nodes.insert(id, Node::create(definition, 1));
         id
@@ -110,10 +116,15 @@ impl House {
         }
         for effect in mine {
             match effect {
-                Effect::Load { dead_letter, bodies } => {
-                    let bodies = bodies.into_iter().map(|(seq, at)| (seq, self.bodies.get(&at).cloned()));
-                    let bodies = bodies.collect();
-                    self.mail.push_back((id, Command::Loaded { dead_letter, bodies }));
+                Effect::Load { dead_letter, wanted } => {
+                    // States stay in memory: there is budget for more than any test has.
+                    let load = |Wanted { seq, location, .. }| Loaded {
+                        seq,
+                        body: self.bodies.get(&location).cloned(),
+                        state: None,
+                    };
+                    let loaded = wanted.into_iter().map(load).collect();
+                    self.mail.push_back((id, Command::Loaded { dead_letter, loaded }));
                 }
                 Effect::Breaker { .. } => {}
                 Effect::Expire => self.delete(id),
@@ -175,6 +186,15 @@ impl Host for House {
         self.deleted.push(node);
         self.nodes.remove(&node);
         self.names.retain(|_, id| *id != node);
+    }
+
+    // Nobody manages this house: a request to `$management` is taken and never answered.
+    fn manage(
+        &mut self,
+        _: u64,
+        _: verdict::management::Operation,
+        _: &std::sync::Arc<verdict::container::Peer>,
+    ) {
     }
 
     fn send(&mut self, node: QueueId, command: Command) {

@@ -358,7 +358,7 @@ fn next_to_see(entries: &Entries, consumer: &mut Consumer, now: Millis) -> Optio
     loop {
         let (seq, entry) = entries.next_from(consumer.cursor)?;
         consumer.cursor = seq;
-        let visible = entry.waits() && !entry.expired(now);
+        let visible = entry.at_rest() && !entry.expired(now);
         let readable = entry.message.is_some() || !entry.has(UNREADABLE);
         if visible && readable {
             return Some(seq);
@@ -371,7 +371,7 @@ fn want_ahead(entries: &Entries, from: u64, wanted: &mut Vec<u64>) {
     let mut seq = from;
     for _ in 0..BROWSE_AHEAD {
         let Some((found, entry)) = entries.next_from(seq) else { break };
-        if entry.message.is_none() && entry.waits() {
+        if entry.message.is_none() && entry.at_rest() {
             wanted.push(found);
         }
         seq = found + 1;

@@ -16,7 +16,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Memory, Queue,
-    entry::{Entry, Status, UNREADABLE},
+    entry::{Entry, STATE_PAGED, Status, UNREADABLE},
 };
 use crate::{
     broker::{EntryState, Fingerprint, Message, policy::RetryOrder},
@@ -150,7 +150,7 @@ impl Groups {
 }
 
 /// Whether it failed, and not only before it died the last time (and came here, or was replayed).
-fn failed_here(state: &EntryState) -> bool {
+pub(crate) fn failed_here(state: &EntryState) -> bool {
     let last = state.failures.last();
     last.is_some_and(|last| state.death.as_ref().is_none_or(|death| last.time > death.time))
 }
@@ -167,7 +167,10 @@ impl Queue {
                 self.groups.on = true;
                 let mut from = 0;
                 while let Some((seq, entry)) = self.entries.next_from(from) {
-                    if entry.status != Status::Moving && entry.state.as_deref().is_some_and(failed_here) {
+                    // Where the state is out of memory, it is looked at when it was read.
+                    let paged = entry.has(STATE_PAGED) && entry.acquired_count > 0;
+                    let failed = paged || entry.state.as_deref().is_some_and(failed_here);
+                    if failed && entry.status != Status::Moving {
                         self.groups.failed(seq, entry);
                     }
                     from = seq + 1;
@@ -177,10 +180,9 @@ impl Queue {
         }
     }
 
-    /// Recovery: a message is back that may have failed before.
+    /// Recovery: a message is back that had failed.
     pub(crate) fn group_restored(&mut self, seq: u64) {
-        let Some(entry) = self.entries.get(seq).filter(|_| self.groups.on) else { return };
-        if entry.state.as_deref().is_some_and(failed_here) {
+        if let Some(entry) = self.entries.get(seq).filter(|_| self.groups.on) {
             self.groups.failed(seq, entry);
         }
     }
@@ -234,7 +236,10 @@ impl Queue {
                 continue;
             }
             // One that cannot be read holds nobody: it will never be settled.
-            self.groups.failed(seq, entry);
+            if entry.state.as_deref().is_some_and(failed_here) {
+                self.groups.failed(seq, entry);
+            }
+            self.groups.unknown.remove(&seq);
             self.spill(seq, memory);
         }
     }
@@ -242,7 +247,7 @@ impl Queue {
     /// The failed message of the same group that this one waits for, as far as its group is known.
     pub(crate) fn group_holder(&self, seq: u64) -> Option<u64> {
         let entry = self.entries.get(seq).filter(|_| self.groups.on)?;
-        let group = self.groups.group_of(seq, entry).filter(|_| entry.waits())?;
+        let group = self.groups.group_of(seq, entry).filter(|_| entry.at_rest())?;
         self.groups.groups.get(&group)?.failed.first().copied().filter(|first| *first < seq)
     }
 }

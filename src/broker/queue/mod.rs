@@ -9,10 +9,11 @@ mod dispatch;
 pub(crate) mod entries;
 pub(crate) mod entry;
 mod expiry;
-mod groups;
+pub(crate) mod groups;
 mod paging;
 mod ready;
 pub(crate) mod retry;
+mod seats;
 mod stranded;
 mod vetting;
 
@@ -21,14 +22,14 @@ use std::collections::{BTreeMap, VecDeque};
 use self::{
     consumer::Consumer,
     entries::Entries,
-    entry::{Entry, LOADING, List, Status},
+    entry::{Entry, LOADING, List, STATE_STORED, Status},
     expiry::Expiries,
     groups::Groups,
     ready::Ready,
     retry::Delayed,
     vetting::Vetting,
 };
-use super::{Counts, QueueId, Subscribe, breaker::Breaker};
+use super::{Counts, QueueId, breaker::Breaker, letters::catalogue::Catalogue};
 use crate::time::Millis;
 
 pub(crate) use paging::Memory;
@@ -65,6 +66,10 @@ pub(crate) struct Queue {
     stranded_stale: bool,
     vetting: Vetting,
     pub groups: Groups,
+    /// Those here that died.
+    pub letters: Catalogue,
+    /// Messages whose states the store has, in the order they came to rest here; see `paging`.
+    resting: VecDeque<u64>,
     pub breaker: Breaker,
 }
 
@@ -90,6 +95,8 @@ impl Queue {
             stranded_stale: false,
             vetting: Vetting::default(),
             groups: Groups::default(),
+            letters: Catalogue::default(),
+            resting: VecDeque::new(),
             breaker,
         }
     }
@@ -120,12 +127,19 @@ impl Queue {
         if entry.expires != 0 {
             self.expiries.insert(entry.expires, seq);
         }
+        if let Some(state) = &entry.state {
+            self.letters.came(seq, state);
+        }
         self.entries.insert(seq, entry);
         seq
     }
 
-    /// Adds a message found at recovery at its own place, without a body.
-    pub(crate) fn restore(&mut self, seq: u64, entry: Entry, not_before: Option<Millis>) {
+    /// Adds a message found at recovery at its own place, without a body, and without its state where it can do
+    /// without.
+    pub(crate) fn restore(&mut self, seq: u64, mut entry: Entry, not_before: Option<Millis>) {
+        if entry.state.is_some() {
+            entry.flags |= STATE_STORED;
+        }
         let next = self.next_seq.max(seq.saturating_add(1));
         self.next_seq = seq;
         self.add(entry, &mut Memory::default());
@@ -133,6 +147,7 @@ impl Queue {
         if let Some(due) = not_before {
             self.delay(seq, due);
         }
+        self.page_out(seq, &mut Memory::default());
     }
 
     fn count(&mut self, status: Status) -> Option<&mut u64> {
@@ -179,6 +194,9 @@ impl Queue {
     pub(crate) fn put_back(&mut self, seq: u64) {
         let Some(entry) = self.entries.get(seq) else { return };
         let (priority, list, picky) = (entry.priority, entry.list(), entry.picky());
+        if entry.has(STATE_STORED) {
+            self.resting.push_back(seq);
+        }
         self.set_status(seq, Status::Available);
         self.ready.level(priority).put_back(seq, list);
         if picky {
@@ -220,6 +238,9 @@ impl Queue {
     #[inline]
     pub(crate) fn take_out(&mut self, seq: u64, memory: &mut Memory) -> Option<Entry> {
         let entry = self.entries.remove(seq)?;
+        if !self.letters.is_empty() {
+            self.letters.went(seq);
+        }
         if entry.status == Status::Available {
             self.ready.level(entry.priority).forget(seq);
         }
@@ -250,7 +271,7 @@ impl Queue {
         let mut seqs = Vec::new();
         while seqs.len() < limit {
             let Some((start, len)) = self.expiries.pop_due(now) else { break };
-            let waits = |e: &Entry| e.waits() && e.expired(now);
+            let waits = |e: &Entry| e.at_rest() && e.expired(now);
             seqs.extend((start..start + u64::from(len)).filter(|&s| self.entries.get(s).is_some_and(waits)));
         }
         let (entries, live) = (&self.entries, self.entries.len());
@@ -265,71 +286,9 @@ impl Queue {
         [self.delayed.next(), self.expiries.next()].into_iter().chain(others).flatten().min()
     }
 
-    /// Adds a consumer; its slot.
-    pub(crate) fn subscribe(&mut self, wish: Subscribe) -> u32 {
-        let consumer = Consumer::new(wish);
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.consumers.push(None);
-            (self.consumers.len() - 1) as u32
-        });
-        if consumer.browse {
-            self.browsers.push(slot);
-        }
-        if let Some(place) = self.consumers.get_mut(slot as usize) {
-            *place = Some(consumer);
-        }
-        self.tally.consumers += 1;
-        self.stranded_stale = true;
-        slot
-    }
-
-    /// Removes a consumer; what it holds must have been given back.
-    pub(crate) fn unsubscribe(&mut self, slot: u32) {
-        if self.consumers.get_mut(slot as usize).and_then(Option::take).is_some() {
-            self.ended.push(slot);
-            self.vetting.left(slot);
-            self.tally.consumers -= 1;
-            self.stranded_stale = true;
-        }
-    }
-
-    /// Slots for consumers, in use or not.
-    #[cfg(test)]
-    pub(crate) fn slots(&self) -> usize {
-        self.consumers.len()
-    }
-
-    /// Takes those that ended off all lists, many together: a connection may end with hundreds of thousands. Until
-    /// then who comes upon one on a list passes it over.
-    fn sweep_ended(&mut self) {
-        if self.ended.is_empty() || self.ended.len() * 4 < self.tally.consumers as usize {
-            return;
-        }
-        let Self { consumers, ring, browsers, asking, .. } = self;
-        let there = |slot: &u32| consumers.get(*slot as usize).is_some_and(Option::is_some);
-        ring.retain(there);
-        browsers.retain(there);
-        asking.retain(there);
-        self.free.append(&mut self.ended);
-    }
-
-    /// The consumer in a slot.
-    #[inline]
-    pub(crate) fn consumer(&mut self, slot: u32) -> Option<&mut Consumer> {
-        self.consumers.get_mut(slot as usize)?.as_mut()
-    }
-
-    /// A consumer's credit or room changed.
-    pub(crate) fn reconsider(&mut self, slot: u32) {
-        let Some(consumer) = self.consumers.get_mut(slot as usize).and_then(Option::as_mut) else { return };
-        if !consumer.browse && !consumer.ringed && consumer.willing() {
-            consumer.ringed = true;
-            self.ring.push_back(slot);
-        }
-        if !consumer.asking && (consumer.drain || consumer.echo) {
-            consumer.asking = true;
-            self.asking.push(slot);
-        }
+    /// When a delayed message is due.
+    pub(crate) fn due_of(&self, seq: u64) -> Option<Millis> {
+        self.delayed.due_of(seq)
     }
 
     /// Takes a message from the consumer that holds it: it is nobody's, `Moving`, until the caller says.

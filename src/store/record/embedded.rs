@@ -9,13 +9,15 @@ use crate::broker::{
 };
 
 /// First byte of an encoded `EntryState`; another value is another layout.
-const STATE_VERSION: u8 = 1;
+const STATE_VERSION: u8 = 2;
 /// First byte of an encoded definition: TOML, which survives new fields.
 const DEFINITION_TOML: u8 = 1;
 /// In postcard, for values TOML cannot hold (integers above `i64::MAX`); of policies without rules.
 const DEFINITION_POSTCARD_V1: u8 = 2;
-/// The same, of policies with rules. Postcard knows no missing fields: more of them need another layout.
-const DEFINITION_POSTCARD: u8 = 3;
+/// The same, of policies with rules and definitions without settings.
+const DEFINITION_POSTCARD_V2: u8 = 3;
+/// The same, with settings. Postcard knows no missing fields: more of them need another layout.
+const DEFINITION_POSTCARD: u8 = 4;
 
 /// A state as bytes, with the version of its layout in front.
 #[must_use]
@@ -32,7 +34,11 @@ pub fn state_from_bytes(bytes: &[u8]) -> Result<EntryState, DecodeError> {
     let inner = |why: String| DecodeError::Inner { what: "state", why };
     match bytes.split_first() {
         Some((&STATE_VERSION, rest)) => postcard::from_bytes(rest).map_err(|error| inner(error.to_string())),
-        Some((version, _)) => Err(inner(format!("layout {version}, expected {STATE_VERSION}"))),
+        // Layout 1 ends before the list of replays: an empty one makes it layout 2.
+        Some((1, rest)) => {
+            postcard::from_bytes(&[rest, &[0]].concat()).map_err(|error| inner(error.to_string()))
+        }
+        Some((version, _)) => Err(inner(format!("layout {version}, expected at most {STATE_VERSION}"))),
         None => Err(inner("no bytes".into())),
     }
 }
@@ -62,6 +68,16 @@ pub fn definition_from_bytes(bytes: &[u8]) -> Result<QueueDefinition, DecodeErro
         Some((&DEFINITION_POSTCARD_V1, rest)) => {
             postcard::from_bytes(rest).map(definition_v1).map_err(|error| inner(error.to_string()))
         }
+        Some((&DEFINITION_POSTCARD_V2, rest)) => postcard::from_bytes(rest)
+            .map(|(id, name, policy, lifetime, shard)| QueueDefinition {
+                id,
+                name,
+                policy,
+                lifetime,
+                shard,
+                settings: String::new(),
+            })
+            .map_err(|error| inner(error.to_string())),
         Some((&DEFINITION_POSTCARD, rest)) => {
             postcard::from_bytes(rest).map_err(|error| inner(error.to_string()))
         }
@@ -92,5 +108,5 @@ fn definition_v1(
         crash_suspects,
         ..QueuePolicy::default()
     };
-    QueueDefinition { id, name, policy, lifetime, shard }
+    QueueDefinition { id, name, policy, lifetime, shard, settings: String::new() }
 }

@@ -232,7 +232,7 @@ fn one_who_browses_sees_what_is_held() {
 fn a_purge_takes_what_is_held() {
     let mut rig = failing(grouped(), &[A, A, A]);
     open(&mut rig);
-    rig.run(Command::Purge { dead_letter: false });
+    rig.purge(false);
     assert_eq!(rig.node.counts().0, Counts { consumers: 1, ..Counts::default() });
     assert!(rig.journal.messages.is_empty());
 }
@@ -258,15 +258,35 @@ fn nothing_of_any_group_passes_a_failed_message_whose_group_is_not_known_yet() {
     rig.restart();
     rig.auto_load = false;
     rig.subscribe(wish(1), 10);
-    while let Some((dead_letter, bodies)) = rig.loads.pop_front() {
+    while let Some((dead_letter, wanted)) = rig.loads.pop_front() {
         // All bodies but that of the failed one.
-        let known = bodies.iter().filter(|(seq, _)| seq.0 != 1);
-        let bodies = known.map(|(seq, at)| (*seq, rig.journal.read(*at))).collect();
-        rig.run(Command::Loaded { dead_letter, bodies });
+        let known = wanted.iter().filter(|wanted| wanted.seq.0 != 1);
+        let read = |wanted: &Wanted| {
+            let (seq, body) = (wanted.seq, rig.journal.read(wanted.location));
+            Loaded { seq, body, state: None }
+        };
+        let loaded = known.map(read).collect();
+        rig.run(Command::Loaded { dead_letter, loaded });
     }
     assert!(rig.seqs().is_empty());
-    rig.run(Command::Loaded { dead_letter: false, bodies: vec![(Seq(1), None)] });
+    let loaded = vec![Loaded { seq: Seq(1), body: None, state: None }];
+    rig.run(Command::Loaded { dead_letter: false, loaded });
     assert_eq!(rig.seqs(), [2, 3], "one that cannot be read holds nobody");
+}
+
+/// A replayed message has failures, but a fresh start.
+#[test]
+fn a_replayed_message_holds_nobody() {
+    let mut rig = failing(QueuePolicy { max_attempts: 1, ..grouped() }, &[A, A]);
+    assert_eq!(rig.node.counts().1.available, 1);
+    rig.now = rig.now.plus_ms(1);
+    let letters = vec![ReplayLetter { seq: Seq(1), acquired_count: 1, state: None }];
+    let replayed = rig.node.replay(rig.now, ReplayLetters { id: "r".into(), letters, watch: false });
+    assert_eq!(replayed.moved, 1);
+    rig.flush(Vec::new());
+    rig.publish(of(&[A]));
+    open(&mut rig);
+    assert_eq!(rig.seqs(), [2, 3, 4]);
 }
 
 #[test]
@@ -291,6 +311,17 @@ fn switched_on_it_holds_for_what_has_failed_before() {
     rig.run(Command::Policy(Box::new(grouped())));
     open(&mut rig);
     assert_eq!(rig.seqs(), [3]);
+}
+
+#[test]
+fn switched_on_it_holds_for_a_failure_that_is_out_of_memory() {
+    let mut rig = failing(QueuePolicy { retry_order: RetryOrder::Message, ..grouped() }, &[A, A, B]);
+    rig.run(Command::MemoryBudget { bytes: 0 });
+    rig.pass(1);
+    rig.run(Command::Policy(Box::new(grouped())));
+    open(&mut rig);
+    assert_eq!(rig.seqs(), [3]);
+    assert_eq!(rig.node.why(rig.now, false, Seq(2)).first(), Some(&Why::GroupHeld { by: Seq(1) }));
 }
 
 #[test]

@@ -8,9 +8,9 @@ use std::{
 use crate::{
     broker::{
         Batch, BreakerState, Command, Committed, ConsumerId, Delivery, DetachCause, Effect, EntryState,
-        Fingerprint, Lifetime, Location, Message, Modified, MoveIn, Node, Outcome, ProducerId, Publish,
-        QueueDefinition, QueueId, QueuePolicy, Reader, Record, Refusal, Restored, SeenId, Seq, Settlement,
-        Subscribe, policy::Detect,
+        Fingerprint, Lifetime, Loaded, Location, Message, Modified, MoveIn, Node, Outcome, ProducerId,
+        Publish, QueueDefinition, QueueId, QueuePolicy, Reader, Record, Refusal, Restored, SeenId, Seq,
+        Settlement, Subscribe, Wanted, policy::Detect,
     },
     time::Millis,
 };
@@ -37,8 +37,11 @@ pub struct Journal {
     /// Ids of messages, and the segment each is in.
     pub ids: BTreeMap<u64, (SeenId, u32)>,
     pub oldest_id: u64,
+    pub definitions: Vec<QueueDefinition>,
     bodies: HashMap<(u32, u32), Arc<Message>>,
     pub segment: u32,
+    /// `Keep` records that brought a state.
+    pub kept_states: usize,
     next: u32,
 }
 
@@ -51,6 +54,12 @@ impl Journal {
 
     pub fn read(&self, at: Location) -> Option<Arc<Message>> {
         self.bodies.get(&(at.segment, at.offset)).cloned()
+    }
+
+    fn load(&self, queue: QueueId, Wanted { seq, location, state }: Wanted) -> Loaded {
+        let stored = self.messages.get(&(queue, seq));
+        let state = stored.filter(|_| state).and_then(|stored| stored.state.clone());
+        Loaded { seq, body: self.read(location), state }
     }
 
     pub fn delete_segments(&mut self, through: u32) {
@@ -108,6 +117,7 @@ impl Journal {
                     let location = self.place(&stored.message);
                     stored.location = location;
                     if let Some(state) = state {
+                        self.kept_states += 1;
                         stored.set_state(state);
                     }
                     self.messages.insert((queue, seq), stored);
@@ -120,7 +130,8 @@ impl Journal {
                     self.ids.extend(ids.into_iter().map(|id| (id.number, (id, self.segment))));
                     self.ids.retain(|number, _| *number >= oldest);
                 }
-                Record::Define(_) | Record::Delete(_) => {}
+                Record::Define(definition) => self.definitions.push((*definition).clone()),
+                Record::Delete(_) => {}
             }
         }
         Committed { ticket: batch.ticket, locations, seen }
@@ -161,7 +172,7 @@ pub struct Rig {
     /// Answer reads at once.
     pub auto_load: bool,
     pub batches: VecDeque<Batch>,
-    pub loads: VecDeque<(bool, Vec<(Seq, Location)>)>,
+    pub loads: VecDeque<(bool, Vec<Wanted>)>,
     pub deliveries: Vec<(ConsumerId, Delivery)>,
     pub answers: Vec<(u64, Option<Refusal>)>,
     pub settled: Vec<(ConsumerId, Seq, Outcome)>,
@@ -173,13 +184,21 @@ pub struct Rig {
     pub evacuated: Vec<u32>,
     pub expired: usize,
     pub breaker: Vec<BreakerState>,
+    pub safe: Vec<u64>,
     /// Number of effects, to see that answers are grouped.
     pub published_effects: usize,
     pub token: u64,
 }
 
 pub fn definition(policy: QueuePolicy) -> QueueDefinition {
-    QueueDefinition { id: QueueId(4), name: "orders".into(), policy, lifetime: Lifetime::Permanent, shard: 0 }
+    QueueDefinition {
+        id: QueueId(4),
+        name: "orders".into(),
+        policy,
+        lifetime: Lifetime::Permanent,
+        shard: 0,
+        settings: String::new(),
+    }
 }
 
 impl Rig {
@@ -210,6 +229,7 @@ impl Rig {
             evacuated: Vec::new(),
             expired: 0,
             breaker: Vec::new(),
+            safe: Vec::new(),
             published_effects: 0,
             token: 0,
         }
@@ -261,9 +281,11 @@ impl Rig {
                     self.node.apply(self.now, Command::Committed(committed), &mut effects);
                 }
             } else if self.auto_load && !self.loads.is_empty() {
-                if let Some((dead_letter, bodies)) = self.loads.pop_front() {
-                    let bodies = bodies.into_iter().map(|(seq, at)| (seq, self.journal.read(at))).collect();
-                    self.node.apply(self.now, Command::Loaded { dead_letter, bodies }, &mut effects);
+                if let Some((dead_letter, wanted)) = self.loads.pop_front() {
+                    let queue = self.node.definition().id;
+                    let queue = if dead_letter { queue.dead_letter() } else { queue };
+                    let loaded = wanted.into_iter().map(|wanted| self.journal.load(queue, wanted)).collect();
+                    self.node.apply(self.now, Command::Loaded { dead_letter, loaded }, &mut effects);
                 }
             } else {
                 return;
@@ -276,6 +298,13 @@ impl Rig {
         if let Some(batch) = self.batches.pop_front() {
             let committed = self.journal.commit(batch);
             self.run(Command::Committed(committed));
+        }
+    }
+
+    /// Commits all batches handed out.
+    pub fn commit_all(&mut self) {
+        while !self.batches.is_empty() {
+            self.commit();
         }
     }
 
@@ -296,11 +325,12 @@ impl Rig {
                 self.answers.extend(answers);
             }
             Effect::ProducerCredit { producer, open } => self.credit.push((producer, open)),
-            Effect::Load { dead_letter, bodies } => self.loads.push_back((dead_letter, bodies)),
+            Effect::Load { dead_letter, wanted } => self.loads.push_back((dead_letter, wanted)),
             Effect::Evacuated { segment } => self.evacuated.push(segment),
             Effect::MoveOut { queue, message } => self.moves_out.push((queue, *message)),
             Effect::MovedIn { from, taken } => self.moved_in.push((from, taken)),
             Effect::Breaker { state } => self.breaker.push(state),
+            Effect::Safe { token } => self.safe.push(token),
             Effect::Expire => self.expired += 1,
         }
     }
@@ -329,6 +359,12 @@ impl Rig {
         let (consumer, delivery_count) = (wish.consumer, wish.delivery_count);
         self.run(Command::Subscribe(Box::new(wish)));
         self.run(Command::Flow { consumer, delivery_count, credit, drain: false, echo: false });
+    }
+
+    /// Removes all that waits, and commits that.
+    pub fn purge(&mut self, dead_letter: bool) {
+        self.node.purge(dead_letter, 0..u64::MAX, usize::MAX);
+        self.flush(Vec::new());
     }
 
     /// A consumer of the queue with plenty of credit.
