@@ -1,9 +1,8 @@
 //! Terminus ↔ node glue, sans-io: which link means which queue, and dispositions ↔ settlement outcomes.
 //!
-//! One `Container` per connection, around its engine. Events of the engine become commands to nodes
-//! (through `Host`), effects of nodes become commands to the engine. Invariant: every unsettled message
-//! of a publisher that was sent to a node is answered once, and every link the node knows of is taken
-//! back when it ends. Decides nothing about messages: that is `broker`.
+//! One `Container` per connection, around its engine. Events of the engine become commands to nodes (through `Host`),
+//! effects of nodes commands to the engine. Invariant: every unsettled message of a publisher that was sent to a node
+//! is answered once, and every link the node knows of is taken back when it ends. Decides nothing: that is `broker`.
 
 mod attach;
 mod encode;
@@ -12,7 +11,7 @@ mod incoming;
 mod management;
 mod outcome;
 mod outgoing;
-mod reader;
+pub mod reader;
 #[cfg(test)]
 mod tests;
 
@@ -33,7 +32,6 @@ pub use host::{Host, NoPlace, Place, Wish};
 use incoming::Publisher;
 use management::{Answerer, Desk, Requester};
 use outgoing::Consumer;
-pub use reader::READER;
 
 /// Who is on the other end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use super::clock::Clock;
 use crate::{
     broker::{Node, QueueId},
     config::Config,
-    container::READER,
+    container::reader::READER,
     store::{Fault, JournalStore, Options, Recovered, Recovery, Store, StoreError, StoreEvent},
 };
 

@@ -21,7 +21,7 @@ use crate::{
         address::{Address, Kind},
     },
     config::Config,
-    container::{NoPlace, Place, READER, Wish},
+    container::{NoPlace, Place, Wish, reader::READER},
     store::Store,
 };
 

@@ -226,6 +226,11 @@ impl Disk {
         self.seen.retain(|(at, number), _| *at != queue || *number >= oldest);
     }
 
+    /// A message's bytes.
+    pub fn body(&self, location: &Location) -> Option<Arc<Message>> {
+        self.bodies.get(location).cloned()
+    }
+
     /// Whether a key is safe.
     pub fn remembers(&self, key: &Fingerprint) -> bool {
         self.seen.values().any(|(id, _)| id.key == *key)

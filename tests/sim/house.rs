@@ -11,7 +11,7 @@ use verdict::{
         Command, ConnectionId, ConsumerId, Effect, Lifetime, Node, QueueDefinition, QueueId,
         policy::QueuePolicy,
     },
-    container::{Host, NoPlace, Place, READER, Wish},
+    container::{Host, NoPlace, Place, Wish, reader::READER},
     time::Millis,
 };
 
@@ -335,7 +335,7 @@ impl House {
                 node.restore_next_seq(dead_letter, self.disk.next_seq(queue));
             }
             for restored in self.disk.restored(id) {
-                let body = self.disk.read(&restored.location).filter(|_| !restored.queue.is_dead_letter());
+                let body = self.disk.body(&restored.location).filter(|_| !restored.queue.is_dead_letter());
                 if let Some(body) = body {
                     let (mortal, state) = (restored.expires.is_some(), restored.state.as_deref());
                     grouped.recovered(restored.seq, body.payload(), mortal, state);

@@ -42,8 +42,9 @@ impl Index {
                 done.map_err(|error| self.error(&error))?;
             }
         }
-        let forgotten = block_key(queue, 0)..block_key(queue, oldest / BLOCK_IDS);
-        self.remove_seen(self.seen.range(forgotten), live)?;
+        if let Some(last) = (oldest / BLOCK_IDS).checked_sub(1) {
+            self.remove_seen(queue, last, live)?;
+        }
         let key = meta_key(b's', queue);
         self.meta.insert(key, &oldest.to_be_bytes()).map_err(|error| self.error(&error))?;
         Ok(())
@@ -51,11 +52,12 @@ impl Index {
 
     /// Forgets all ids of a queue.
     pub(super) fn delete_seen(&self, queue: QueueId, live: &mut LiveBytes) -> Result<(), StoreError> {
-        self.remove_seen(self.seen.scan_prefix(queue.0.to_be_bytes()), live)
+        self.remove_seen(queue, u64::MAX, live)
     }
 
-    fn remove_seen(&self, blocks: sled::Iter, live: &mut LiveBytes) -> Result<(), StoreError> {
-        for item in blocks {
+    /// Removes blocks up to this one.
+    fn remove_seen(&self, queue: QueueId, last: u64, live: &mut LiveBytes) -> Result<(), StoreError> {
+        for item in self.seen.range(block_key(queue, 0)..=block_key(queue, last)) {
             let (key, value) = item.map_err(|error| self.error(&error))?;
             shift(live, &seen::decode_block(&value).unwrap_or_default(), &BTreeMap::new());
             self.seen.remove(key).map_err(|error| self.error(&error))?;

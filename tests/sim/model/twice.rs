@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use verdict::{
     broker::{self, policy::Detect},
-    container::READER,
+    container::reader::READER,
     time::Millis,
 };
 
