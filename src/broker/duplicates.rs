@@ -23,7 +23,7 @@ enum Safety {
     Pending,
     /// On the disk, in this segment.
     Safe(u32),
-    /// It was refused, or its place taken.
+    /// It was refused.
     Void,
 }
 
@@ -41,6 +41,8 @@ pub(super) struct Window {
     known: VecDeque<Known>,
     next: u64,
     pending: usize,
+    /// Some id in here has another with the same key after it.
+    given_way: bool,
     /// Publishers of duplicates whose first is not safe yet.
     waiting: FxHashMap<u64, Vec<(ProducerId, u64)>>,
 }
@@ -60,6 +62,7 @@ impl Default for Window {
             known: VecDeque::new(),
             next: 1,
             pending: 0,
+            given_way: false,
             waiting: FxHashMap::default(),
         }
     }
@@ -97,9 +100,8 @@ impl Window {
     fn add(&mut self, key: Fingerprint, at: Millis, durable: bool) -> SeenId {
         let id = SeenId { number: self.next, key, at };
         self.next += 1;
-        if let Some(known) = self.numbers.insert(key, id.number).and_then(|old| self.get_mut(old)) {
-            known.safety = Safety::Void;
-        }
+        // Only that of a message that is not durable gives way, and only to that of one that is.
+        self.given_way |= self.numbers.insert(key, id.number).is_some();
         self.pending += usize::from(durable);
         let safety = if durable { Safety::Pending } else { Safety::Volatile };
         self.known.push_back(Known { id, safety });
@@ -121,8 +123,11 @@ impl Window {
             known.safety = Safety::Void;
             let key = known.id.key;
             self.pending -= 1;
-            if self.numbers.get(&key) == Some(&number) {
-                self.numbers.remove(&key);
+            self.numbers.remove(&key);
+            // What had given way to it is what is left.
+            let volatile = |known: &&Known| known.id.key == key && known.safety == Safety::Volatile;
+            if let Some(known) = self.known.iter().rev().filter(|_| self.given_way).find(volatile) {
+                self.numbers.insert(key, known.id.number);
             }
         }
         self.waiting.remove(&number).unwrap_or_default()
@@ -141,6 +146,7 @@ impl Window {
             }
             self.known.pop_front();
         }
+        self.given_way = false;
         self.next
     }
 

@@ -236,6 +236,18 @@ fn a_durable_message_is_no_duplicate_of_what_a_crash_forgets() {
 }
 
 #[test]
+fn what_gave_way_to_a_durable_message_that_is_refused_is_remembered() {
+    let mut rig = slow_rig();
+    let volatile = |n| Message { durable: false, ..key(n) };
+    rig.publish(vec![volatile(1), key(1)]);
+    assert_eq!(waiting(&rig), 2);
+    rig.refuse();
+    assert_eq!(waiting(&rig), 1);
+    rig.publish(vec![volatile(1)]);
+    assert_eq!((waiting(&rig), rig.node.tally().duplicates), (1, 1));
+}
+
+#[test]
 fn ids_of_messages_that_are_not_durable_are_kept_over_a_stop_in_good_order() {
     let mut rig = rig();
     rig.publish(vec![Message { durable: false, ..key(1) }]);
