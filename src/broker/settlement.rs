@@ -280,7 +280,7 @@ impl Node {
         }
         // "A key that the broker will not take is skipped and counted, never a reason to end the session."
         self.tally.annotations_skipped += u64::from(skipped);
-        match next {
+        let fate = match next {
             Next::Back => {
                 self.queue_mut(dead).put_back(seq);
                 self.record_change(dead, seq, more)
@@ -291,7 +291,11 @@ impl Node {
             }
             Next::Expire => self.expire(now, seq),
             Next::Bury(reason) => self.bury(now, seq, reason, cause),
+        };
+        if failed.is_some() && !dead {
+            self.main.group_failed(seq);
         }
+        fate
     }
 
     /// What the queue's rules say of a failed attempt; nothing in the dead-letter tree, where all stays.

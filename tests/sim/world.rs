@@ -158,6 +158,8 @@ impl World {
             refused: house.disk.refused,
             left_out: house.disk.left_out,
             evacuations: house.evacuations,
+            duplicates: model.duplicates(),
+            held: house.held,
             ..report
         }
     }
@@ -232,6 +234,7 @@ impl World {
                 let place = Place { queue: self.house.queue_of(id), dead: link.dead_letter };
                 for delivery in deliveries.iter().filter(|_| !link.browse) {
                     let message = body::id_of(delivery.message.payload());
+                    self.model.only_once(message, &self.house.disk);
                     self.model.handed(message, delivery, *consumer, place, link.presettled, self.now);
                     if wire.is_none() {
                         self.model.cut_one(message);

@@ -33,7 +33,9 @@ impl Model {
     /// The broker died, and the disk has what will come back. `kept`: it stopped in good order.
     pub fn crashed(&mut self, disk: &Disk, kept: bool, now: Millis, place_of: impl Fn(QueueId) -> Place) {
         self.returned.clear();
+        self.crashes += u64::from(!kept);
         for id in 0..self.messages.len() {
+            let replaced = self.replaced(id as u64, disk, now);
             let discarded = self.may_be_discarded(&self.messages[id], now);
             let found =
                 disk.by_id.get(&(id as u64)).and_then(|at| disk.stored.get(at).map(|stored| (at, stored)));
@@ -45,6 +47,7 @@ impl Model {
                     && kept
                     && !message.accepted
                     && !discarded
+                    && !replaced
                     && !message.vanished;
                 must!(!lost, 1, "message {id} was accepted and is not on the disk");
                 message.vanished = true;
@@ -81,6 +84,7 @@ impl Model {
             let there = message.answer == Some(true) || (message.ever_handed && unknown);
             let lost =
                 there && !message.vanished && !message.accepted && !self.may_be_discarded(message, now);
+            let lost = lost && !self.replaced(id as u64, disk, now);
             must!(!lost, 1, "message {id} is nowhere: {message:?}");
         }
     }

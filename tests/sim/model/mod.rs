@@ -13,6 +13,7 @@ macro_rules! must {
 
 mod handing;
 mod loss;
+mod twice;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,6 +55,8 @@ pub struct Message {
     queue: usize,
     producer: u64,
     sent_at: Millis,
+    /// How often the broker had crashed by then.
+    sent_after: u64,
     /// What its publisher was told: taken, or not.
     pub answer: Option<bool>,
     /// Nobody waits for an answer (any more).
@@ -94,8 +97,11 @@ pub struct Model {
     /// All messages ever sent, by number.
     pub messages: Vec<Message>,
     turn: u64,
-    order: BTreeMap<(usize, u64, u8), Order>,
-    order_at: BTreeMap<(ConsumerId, u64, u8), u64>,
+    order: BTreeMap<(usize, u64, u8, u8), Order>,
+    order_at: BTreeMap<(ConsumerId, u64, u8, u8), u64>,
+    /// Messages with one key sent to one queue.
+    keys: BTreeMap<(usize, u64), Vec<u64>>,
+    crashes: u64,
     returned: BTreeSet<u64>,
     /// Bodies may be out of memory, and unreadable for a moment.
     paging: bool,
@@ -116,6 +122,8 @@ impl Model {
             turn: 0,
             order: BTreeMap::new(),
             order_at: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            crashes: 0,
             returned: BTreeSet::new(),
             paging,
             crowded: false,
@@ -132,7 +140,12 @@ impl Model {
     /// A message is sent.
     pub fn sent(&mut self, wanted: Wanted, queue: usize, producer: u64, settled: bool, now: Millis) {
         let place = Place { queue, dead: false };
+        if let Some(key) = wanted.key {
+            let id = self.next_id();
+            self.keys.entry((queue, key)).or_default().push(id);
+        }
         self.messages.push(Message {
+            sent_after: self.crashes,
             wanted,
             queue,
             producer,
@@ -176,12 +189,15 @@ impl Model {
     /// The publisher was told.
     pub fn answered(&mut self, id: u64, taken: bool, disk: &Disk, now: Millis) {
         let discarded = self.may_be_discarded(&self.messages[id as usize], now);
+        let replaced = self.replaced(id, disk, now);
+        let remembered = self.is_remembered(id, disk);
         let message = self.at(id);
         must!(message.answer.is_none() && !message.unasked, 8, "message {id} was answered twice or unasked");
         message.answer = Some(taken);
         if taken && message.wanted.durable {
-            let safe = disk.by_id.contains_key(&id) || message.accepted || discarded;
+            let safe = disk.by_id.contains_key(&id) || message.accepted || discarded || replaced;
             must!(safe, 1, "durable message {id} was accepted before it was safe");
+            must!(remembered, 11, "durable message {id} was accepted before its key was safe");
         }
         if !taken {
             must!(
