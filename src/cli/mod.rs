@@ -7,12 +7,28 @@
 mod bench;
 mod check;
 mod client;
+mod completions;
+mod confirm;
+mod connection;
+mod consumer;
+mod dead_letter;
+mod explain;
 mod failure;
+mod human;
+mod json;
+mod management;
+mod moment;
+mod out;
+mod queue;
 mod receive;
 mod reload;
+mod replay;
 mod send;
 mod serve;
 mod show;
+mod story;
+mod table;
+mod top;
 mod url;
 
 #[cfg(test)]
@@ -46,9 +62,17 @@ enum Command {
     Serve(serve::Args),
     Send(send::Args),
     Receive(receive::Args),
+    Queue(queue::Args),
+    DeadLetter(dead_letter::Args),
+    Explain(explain::Args),
+    Replay(replay::Args),
+    Connection(connection::Args),
+    Consumer(consumer::Args),
+    Top(top::Args),
     Check(check::Args),
     Reload(reload::Args),
     Bench(bench::Args),
+    Completions(completions::Args),
 }
 
 /// Runs the command line of this process.
@@ -58,9 +82,17 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Send(args) => send::run(args),
         Command::Receive(args) => receive::run(args),
+        Command::Queue(args) => queue::run(args),
+        Command::DeadLetter(args) => dead_letter::run(args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Replay(args) => replay::run(args),
+        Command::Connection(args) => connection::run(args),
+        Command::Consumer(args) => consumer::run(args),
+        Command::Top(args) => top::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Bench(args) => bench::run(args),
+        Command::Completions(args) => completions::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
