@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     Failure, json,
-    management::{Ask, CONNECTION, Common, Management, manage},
+    management::{Ask, CONNECTION, Common, Management},
     out::Out,
     table::{Table, left, right, text},
 };
@@ -18,7 +18,7 @@ use super::{
                         verdict connection close 17 --description 'maintenance, come back at 12'")]
 pub(super) struct Args {
     #[command(flatten)]
-    common: Common,
+    pub common: Common,
     #[command(subcommand)]
     command: Command,
 }
@@ -37,18 +37,20 @@ enum Command {
     },
 }
 
-pub(super) fn run(args: Args) -> Result<(), Failure> {
-    manage(&args.common, async |node, out| match args.command {
-        Command::Ls => list(node, out).await,
-        Command::Close { id, description } => {
-            let ask = Ask::new("DELETE", CONNECTION, id.to_string());
-            node.ask(ask.with(json!({ "description": description }))).await?;
-            out.told(&json!({ "closed": id }), &format!("connection {id} is closed"))
+impl Args {
+    pub async fn perform(self, node: &mut Management, out: &mut Out) -> Result<(), Failure> {
+        match self.command {
+            Command::Ls => list(node, out).await,
+            Command::Close { id, description } => {
+                let ask = Ask::new("DELETE", CONNECTION, id.to_string());
+                node.ask(ask.with(json!({ "description": description }))).await?;
+                out.told(&json!({ "closed": id }), &format!("connection {id} is closed"))
+            }
         }
-    })
+    }
 }
 
-pub(super) async fn list(node: &mut Management, out: &mut Out) -> Result<(), Failure> {
+async fn list(node: &mut Management, out: &mut Out) -> Result<(), Failure> {
     let found = node.query(CONNECTION, None).await?;
     if out.json {
         return out.document(&json!({ "connections": found }));

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     Failure, json,
-    management::{CONSUMER, Common, Management, manage},
+    management::{CONSUMER, Common, Management},
     out::Out,
     table::{Table, left, right, text},
 };
@@ -17,7 +17,7 @@ use super::{
 #[command(after_help = "Examples:\n  verdict consumer ls\n  verdict consumer ls 'orders*' --json")]
 pub(super) struct Args {
     #[command(flatten)]
-    common: Common,
+    pub common: Common,
     #[command(subcommand)]
     command: Command,
 }
@@ -32,12 +32,14 @@ enum Command {
     },
 }
 
-pub(super) fn run(args: Args) -> Result<(), Failure> {
-    let Command::Ls { queue } = args.command;
-    manage(&args.common, async |node, out| list(node, out, queue.as_deref()).await)
+impl Args {
+    pub async fn perform(self, node: &mut Management, out: &mut Out) -> Result<(), Failure> {
+        let Command::Ls { queue } = self.command;
+        list(node, out, queue.as_deref()).await
+    }
 }
 
-pub(super) async fn list(node: &mut Management, out: &mut Out, queue: Option<&str>) -> Result<(), Failure> {
+async fn list(node: &mut Management, out: &mut Out, queue: Option<&str>) -> Result<(), Failure> {
     let found = node.query(CONSUMER, queue).await?;
     if out.json {
         return out.document(&json!({ "consumers": found }));

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     Failure, human, json,
-    management::{Ask, Common, Management, QUEUE, manage},
+    management::{Ask, Common, Management, QUEUE},
     moment,
     out::Out,
     story,
@@ -22,7 +22,7 @@ use super::{
                         verdict explain --queue orders --message-id 4711")]
 pub(super) struct Args {
     #[command(flatten)]
-    common: Common,
+    pub common: Common,
     /// message-id; with --queue, the sequence
     #[arg(value_name = "MESSAGE-ID|SEQ", required_unless_present = "message_id")]
     which: Option<String>,
@@ -44,10 +44,10 @@ impl Args {
             (which, None) => json!({ "message-id": which.as_ref().or(self.message_id.as_ref()) }),
         }
     }
-}
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    manage(&args.common, async |node, out| explain(args, node, out).await)
+    pub async fn perform(self, node: &mut Management, out: &mut Out) -> Result<(), Failure> {
+        explain(&self, node, out).await
+    }
 }
 
 async fn explain(args: &Args, node: &mut Management, out: &mut Out) -> Result<(), Failure> {
@@ -82,7 +82,7 @@ async fn explain(args: &Args, node: &mut Management, out: &mut Out) -> Result<()
 }
 
 /// The story, and behind it why it is not delivered.
-pub(super) fn explanation(message: &Json, out: &Out) -> Vec<String> {
+fn explanation(message: &Json, out: &Out) -> Vec<String> {
     let mut lines = story::lines(message, out, story::BODY_BYTES);
     let reasons = json::list(message, "why");
     if !reasons.is_empty() {

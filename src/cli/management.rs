@@ -25,10 +25,9 @@ use serde_json::{Map, Value as Json, json};
 use tokio::time::timeout;
 
 use super::{
-    Failure, block_on,
+    Failure,
     client::{Client, condition, detached, link_gone, stopped, within},
     json,
-    out::Out,
     send::outcome_text,
     url::Url,
 };
@@ -49,25 +48,17 @@ pub(super) const BROKER: &str = "verdict.broker";
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Common {
     /// The broker: `amqp://[USER:PASSWORD@]HOST[:PORT]`
-    #[arg(long, value_name = "URL", default_value = "amqp://127.0.0.1:5672", global = true)]
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "amqp://127.0.0.1:5672",
+        global = true,
+        display_order = 900
+    )]
     pub url: Url,
     /// Print JSON, for programs: names as in docs/management.md, times as RFC 3339, binary as base64
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 901)]
     pub json: bool,
-}
-
-/// Runs a command's work with the broker.
-pub(super) fn manage(
-    common: &Common,
-    work: impl AsyncFnOnce(&mut Management, &mut Out) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    block_on(async {
-        let mut out = Out::new(common.json);
-        let mut node = Management::connect(&common.url).await?;
-        let result = work(&mut node, &mut out).await;
-        node.close().await;
-        result
-    })
 }
 
 /// One request.

@@ -16,6 +16,7 @@ mod explain;
 mod failure;
 mod human;
 mod json;
+mod managed;
 mod management;
 mod moment;
 mod out;
@@ -62,13 +63,8 @@ enum Command {
     Serve(serve::Args),
     Send(send::Args),
     Receive(receive::Args),
-    Queue(queue::Args),
-    DeadLetter(dead_letter::Args),
-    Explain(explain::Args),
-    Replay(replay::Args),
-    Connection(connection::Args),
-    Consumer(consumer::Args),
-    Top(top::Args),
+    #[command(flatten)]
+    Managed(managed::Command),
     Check(check::Args),
     Reload(reload::Args),
     Bench(bench::Args),
@@ -82,13 +78,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Send(args) => send::run(args),
         Command::Receive(args) => receive::run(args),
-        Command::Queue(args) => queue::run(args),
-        Command::DeadLetter(args) => dead_letter::run(args),
-        Command::Explain(args) => explain::run(&args),
-        Command::Replay(args) => replay::run(args),
-        Command::Connection(args) => connection::run(args),
-        Command::Consumer(args) => consumer::run(args),
-        Command::Top(args) => top::run(&args),
+        Command::Managed(command) => managed::run(command),
         Command::Check(args) => check::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Bench(args) => bench::run(args),

@@ -47,8 +47,8 @@ impl Out {
     }
 
     #[cfg(test)]
-    pub fn said(self) -> Kept {
-        self.kept.unwrap_or_default()
+    pub fn said(mut self) -> Kept {
+        self.kept.take().unwrap_or_default()
     }
 
     /// One line of results.

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     Failure, human, json,
-    management::{Ask, Common, Management, REPLAY, manage},
+    management::{Ask, Common, Management, REPLAY},
     moment,
     out::Out,
     table::{Table, left, right, text},
@@ -21,7 +21,7 @@ use super::{
 )]
 pub(super) struct Args {
     #[command(flatten)]
-    common: Common,
+    pub common: Common,
     #[command(subcommand)]
     command: Command,
 }
@@ -42,25 +42,27 @@ enum Command {
     },
 }
 
-pub(super) fn run(args: Args) -> Result<(), Failure> {
-    manage(&args.common, async |node, out| match args.command {
-        Command::Ls => list(node, out).await,
-        Command::Show { id } => {
-            let replay = node.ask(Ask::new("READ", REPLAY, id)).await?;
-            if out.json {
-                return out.document(&replay);
+impl Args {
+    pub async fn perform(self, node: &mut Management, out: &mut Out) -> Result<(), Failure> {
+        match self.command {
+            Command::Ls => list(node, out).await,
+            Command::Show { id } => {
+                let replay = node.ask(Ask::new("READ", REPLAY, id)).await?;
+                if out.json {
+                    return out.document(&replay);
+                }
+                show(&replay).iter().try_for_each(|line| out.line(line))
             }
-            show(&replay).iter().try_for_each(|line| out.line(line))
+            Command::Stop { id } => {
+                node.ask(Ask::new("DELETE", REPLAY, id.as_str())).await?;
+                let words = format!("replay {id} is stopped; what it put back stays in the queue");
+                out.told(&json!({ "stopped": id }), &words)
+            }
         }
-        Command::Stop { id } => {
-            node.ask(Ask::new("DELETE", REPLAY, id.as_str())).await?;
-            let words = format!("replay {id} is stopped; what it put back stays in the queue");
-            out.told(&json!({ "stopped": id }), &words)
-        }
-    })
+    }
 }
 
-pub(super) async fn list(node: &mut Management, out: &mut Out) -> Result<(), Failure> {
+async fn list(node: &mut Management, out: &mut Out) -> Result<(), Failure> {
     let found = node.query(REPLAY, None).await?;
     if out.json {
         return out.document(&json!({ "replays": found }));

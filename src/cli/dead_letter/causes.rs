@@ -24,7 +24,13 @@ pub(super) struct Args {
     filter: Filter,
 }
 
-pub(super) async fn run(args: &Args, node: &mut Management, out: &mut Out) -> Result<(), Failure> {
+impl Args {
+    pub async fn perform(&self, node: &mut Management, out: &mut Out) -> Result<(), Failure> {
+        run(self, node, out).await
+    }
+}
+
+async fn run(args: &Args, node: &mut Management, out: &mut Out) -> Result<(), Failure> {
     let body = json!({ "filter": args.filter.arguments(out.now_ms) });
     let answer = node.ask(Ask::new("CAUSES", DEAD_LETTER, args.queue.as_str()).with(body)).await?;
     if out.json {

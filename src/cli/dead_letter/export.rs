@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 use super::filter::Filter;
 use crate::cli::{
     Failure, human, json,
-    management::{Ask, Common, DEAD_LETTER, Management, manage},
+    management::{Ask, DEAD_LETTER, Management},
     out::Out,
 };
 
@@ -42,15 +42,21 @@ pub(super) struct Args {
     filter: Filter,
 }
 
-pub(super) fn start(common: &Common, args: &Args) -> Result<(), Failure> {
-    if args.file.as_os_str() != "-" && !args.force && args.file.exists() {
-        let failure = Failure::usage(format!("{} is there already", args.file.display()));
-        return Err(failure.hint("--force replaces it"));
+impl Args {
+    pub fn check(&self) -> Result<(), Failure> {
+        if self.file.as_os_str() != "-" && !self.force && self.file.exists() {
+            let failure = Failure::usage(format!("{} is there already", self.file.display()));
+            return Err(failure.hint("--force replaces it"));
+        }
+        Ok(())
     }
-    manage(common, async |node, out| export_to(node, out, &args.queue, &args.file, &args.filter).await)
+
+    pub async fn perform(&self, node: &mut Management, out: &mut Out) -> Result<(), Failure> {
+        export(node, out, &self.queue, &self.file, &self.filter).await
+    }
 }
 
-pub(in crate::cli) async fn export_to(
+async fn export(
     node: &mut Management,
     out: &mut Out,
     queue: &str,

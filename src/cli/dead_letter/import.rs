@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 use super::export::BINARY;
 use crate::cli::{
     Failure, human, json,
-    management::{Ask, Common, DEAD_LETTER, Management, manage},
+    management::{Ask, DEAD_LETTER, Management},
     out::Out,
 };
 
@@ -36,15 +36,24 @@ pub(super) struct Args {
     file: PathBuf,
 }
 
-pub(super) fn start(common: &Common, args: &Args) -> Result<(), Failure> {
-    let name = args.file.display().to_string();
-    let reader: Box<dyn BufRead> = if name == "-" {
-        Box::new(BufReader::new(std::io::stdin()))
-    } else {
-        let file = File::open(&args.file);
-        Box::new(BufReader::new(file.map_err(|error| Failure::new(format!("cannot read {name}: {error}")))?))
-    };
-    manage(common, async |node, out| import_from(node, out, &args.queue, &name, reader).await)
+impl Args {
+    pub fn check(&self) -> Result<(), Failure> {
+        self.open().map(drop)
+    }
+
+    pub async fn perform(&self, node: &mut Management, out: &mut Out) -> Result<(), Failure> {
+        let name = self.file.display().to_string();
+        import(node, out, &self.queue, &name, self.open()?).await
+    }
+
+    fn open(&self) -> Result<Box<dyn BufRead>, Failure> {
+        if self.file.as_os_str() == "-" {
+            return Ok(Box::new(BufReader::new(std::io::stdin())));
+        }
+        let file = File::open(&self.file)
+            .map_err(|error| Failure::new(format!("cannot read {}: {error}", self.file.display())))?;
+        Ok(Box::new(BufReader::new(file)))
+    }
 }
 
 /// What is in, and up to which line.
@@ -55,7 +64,7 @@ struct Done {
     lines: u64,
 }
 
-pub(in crate::cli) async fn import_from(
+async fn import(
     node: &mut Management,
     out: &mut Out,
     queue: &str,

@@ -32,7 +32,13 @@ pub(super) struct Args {
     filter: Filter,
 }
 
-pub(super) async fn run(args: &Args, node: &mut Management, out: &mut Out) -> Result<(), Failure> {
+impl Args {
+    pub async fn perform(&self, node: &mut Management, out: &mut Out) -> Result<(), Failure> {
+        run(self, node, out).await
+    }
+}
+
+async fn run(args: &Args, node: &mut Management, out: &mut Out) -> Result<(), Failure> {
     let mut letters = Vec::new();
     let mut next = args.from;
     let mut total = None;

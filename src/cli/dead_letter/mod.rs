@@ -16,11 +16,9 @@ use clap::Subcommand;
 
 use super::{
     Failure,
-    management::{Common, manage},
+    management::{Common, Management},
+    out::Out,
 };
-
-#[cfg(test)]
-pub(super) use {export::export_to, filter::Filter, import::import_from};
 
 /// See, count, replay, keep and remove dead letters
 #[derive(Debug, clap::Args)]
@@ -31,7 +29,7 @@ pub(super) use {export::export_to, filter::Filter, import::import_from};
                         verdict dead-letter export orders orders.jsonl")]
 pub(super) struct Args {
     #[command(flatten)]
-    common: Common,
+    pub common: Common,
     #[command(subcommand)]
     command: Command,
 }
@@ -47,15 +45,26 @@ enum Command {
     Import(import::Args),
 }
 
-pub(super) fn run(args: Args) -> Result<(), Failure> {
-    let common = args.common;
-    match args.command {
-        Command::Ls(args) => manage(&common, async |node, out| list::run(&args, node, out).await),
-        Command::Show(args) => manage(&common, async |node, out| show::run(&args, node, out).await),
-        Command::Causes(args) => manage(&common, async |node, out| causes::run(&args, node, out).await),
-        Command::Replay(args) => replay::start(&common, &args),
-        Command::Purge(args) => purge::start(&common, &args),
-        Command::Export(args) => export::start(&common, &args),
-        Command::Import(args) => import::start(&common, &args),
+impl Args {
+    pub fn check(&self) -> Result<(), Failure> {
+        match &self.command {
+            Command::Replay(args) => args.check(),
+            Command::Purge(args) => args.check(),
+            Command::Export(args) => args.check(),
+            Command::Import(args) => args.check(),
+            Command::Ls(_) | Command::Show(_) | Command::Causes(_) => Ok(()),
+        }
+    }
+
+    pub async fn perform(self, node: &mut Management, out: &mut Out) -> Result<(), Failure> {
+        match &self.command {
+            Command::Ls(args) => args.perform(node, out).await,
+            Command::Show(args) => args.perform(node, out).await,
+            Command::Causes(args) => args.perform(node, out).await,
+            Command::Replay(args) => args.perform(node, out).await,
+            Command::Purge(args) => args.perform(node, out).await,
+            Command::Export(args) => args.perform(node, out).await,
+            Command::Import(args) => args.perform(node, out).await,
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::cli::{
     Failure,
     confirm::confirm,
     human, json,
-    management::{Ask, Common, DEAD_LETTER, Management, manage},
+    management::{Ask, DEAD_LETTER, Management},
     out::Out,
 };
 
@@ -30,9 +30,14 @@ pub(super) struct Args {
     filter: Filter,
 }
 
-pub(super) fn start(common: &Common, args: &Args) -> Result<(), Failure> {
-    args.filter.or_all(args.all, "removed")?;
-    manage(common, async |node, out| run(args, node, out).await)
+impl Args {
+    pub fn check(&self) -> Result<(), Failure> {
+        self.filter.or_all(self.all, "removed")
+    }
+
+    pub async fn perform(&self, node: &mut Management, out: &mut Out) -> Result<(), Failure> {
+        run(self, node, out).await
+    }
 }
 
 async fn run(args: &Args, node: &mut Management, out: &mut Out) -> Result<(), Failure> {

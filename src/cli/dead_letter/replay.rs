@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::filter::Filter;
 use crate::cli::{
     Failure, human, interrupted, json,
-    management::{Ask, Common, DEAD_LETTER, Management, REPLAY, manage},
+    management::{Ask, DEAD_LETTER, Management, REPLAY},
     moment,
     out::Out,
     replay,
@@ -38,7 +38,7 @@ pub(super) struct Args {
     /// Put back at most so many a second [default: as fast as it goes]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
-    /// Put back one first, and the others only when that one was accepted
+    /// Put back one, then ten, then the others; stop as soon as one of the first fails again
     #[arg(long)]
     canary: bool,
     /// Name of this replay, to go on with it later [default: one is made]
@@ -57,9 +57,14 @@ pub(super) struct Args {
     filter: Filter,
 }
 
-pub(super) fn start(common: &Common, args: &Args) -> Result<(), Failure> {
-    args.filter.or_all(args.all, "put back")?;
-    manage(common, async |node, out| run(args, node, out).await)
+impl Args {
+    pub fn check(&self) -> Result<(), Failure> {
+        self.filter.or_all(self.all, "put back")
+    }
+
+    pub async fn perform(&self, node: &mut Management, out: &mut Out) -> Result<(), Failure> {
+        run(self, node, out).await
+    }
 }
 
 async fn run(args: &Args, node: &mut Management, out: &mut Out) -> Result<(), Failure> {

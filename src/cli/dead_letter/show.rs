@@ -29,7 +29,13 @@ pub(super) struct Args {
     whole: bool,
 }
 
-pub(super) async fn run(args: &Args, node: &mut Management, out: &mut Out) -> Result<(), Failure> {
+impl Args {
+    pub async fn perform(&self, node: &mut Management, out: &mut Out) -> Result<(), Failure> {
+        run(self, node, out).await
+    }
+}
+
+async fn run(args: &Args, node: &mut Management, out: &mut Out) -> Result<(), Failure> {
     let body = json!({ "sequence": args.sequence, "message-id": args.message_id });
     let letter = node.ask(Ask::new("SHOW", DEAD_LETTER, args.queue.as_str()).with(body)).await?;
     if out.json {

@@ -15,7 +15,7 @@ use super::{
     Failure,
     confirm::confirm,
     human, json,
-    management::{Ask, Common, Management, QUEUE, manage},
+    management::{Ask, Common, Management, QUEUE},
     moment,
     out::Out,
     send::duration,
@@ -33,7 +33,7 @@ pub(super) use show::show;
                         verdict queue breaker jobs close")]
 pub(super) struct Args {
     #[command(flatten)]
-    common: Common,
+    pub common: Common,
     #[command(subcommand)]
     command: Command,
 }
@@ -117,22 +117,21 @@ enum Breaker {
     Open,
 }
 
-pub(super) fn run(args: Args) -> Result<(), Failure> {
-    args.command.check()?;
-    manage(&args.common, async |node, out| perform(args.command, node, out).await)
-}
-
-impl Command {
-    fn check(&self) -> Result<(), Failure> {
-        match self {
-            Self::Update { set, unset, .. } if set.set.is_empty() && unset.is_empty() => {
+impl Args {
+    pub fn check(&self) -> Result<(), Failure> {
+        match &self.command {
+            Command::Update { set, unset, .. } if set.set.is_empty() && unset.is_empty() => {
                 Err(Failure::usage("nothing to change").hint("--set KEY=VALUE or --unset KEY"))
             }
-            Self::Breaker { state: Breaker::Close, lasting: Some(_), .. } => Err(Failure::usage(
+            Command::Breaker { state: Breaker::Close, lasting: Some(_), .. } => Err(Failure::usage(
                 "--for says how long the breaker is to be open; a closed one stays closed until it trips",
             )),
             _ => Ok(()),
         }
+    }
+
+    pub async fn perform(self, node: &mut Management, out: &mut Out) -> Result<(), Failure> {
+        perform(self.command, node, out).await
     }
 }
 
@@ -164,7 +163,7 @@ async fn perform(command: Command, node: &mut Management, out: &mut Out) -> Resu
     }
 }
 
-pub(super) async fn list(node: &mut Management, out: &mut Out, glob: Option<&str>) -> Result<(), Failure> {
+async fn list(node: &mut Management, out: &mut Out, glob: Option<&str>) -> Result<(), Failure> {
     let mut found = node.query(QUEUE, glob).await?;
     found.sort_by_key(|queue| json::cell(queue.get("name")));
     if out.json {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::{
     Failure, interrupted,
-    management::{Ask, BROKER, Common, Management, QUEUE, manage},
+    management::{Ask, BROKER, Common, Management, QUEUE},
     out::Out,
     send::duration,
 };
@@ -34,7 +34,7 @@ pub(super) use {screen::keys, view::Key};
                         verdict top --batch -n 3 --json")]
 pub(super) struct Args {
     #[command(flatten)]
-    common: Common,
+    pub common: Common,
     /// Only these queues; `*` stands for any run of characters
     glob: Option<String>,
     /// How often to look, such as 500ms or 5s
@@ -58,18 +58,18 @@ fn pace(text: &str) -> Result<Duration, String> {
     })
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let people = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    manage(&args.common, async |node, out| {
-        if args.batch || args.count.is_some() || out.json || !people {
+impl Args {
+    pub async fn perform(self, node: &mut Management, out: &mut Out) -> Result<(), Failure> {
+        let people = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        if self.batch || self.count.is_some() || out.json || !people {
             tokio::select! {
-                ended = batch(args, node, out) => ended,
+                ended = batch(&self, node, out) => ended,
                 () = interrupted() => Ok(()),
             }
         } else {
-            live(args, node, out).await
+            live(&self, node, out).await
         }
-    })
+    }
 }
 
 async fn take(node: &mut Management, glob: Option<&str>) -> Result<Sample, Failure> {
