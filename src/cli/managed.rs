@@ -14,7 +14,7 @@ use super::{
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Queue(queue::Args),
-    DeadLetter(dead_letter::Args),
+    DeadLetter(Box<dead_letter::Args>),
     Explain(explain::Args),
     Replay(replay::Args),
     Connection(connection::Args),

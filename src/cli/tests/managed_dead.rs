@@ -271,7 +271,7 @@ async fn import_names_the_bad_line_and_tells_what_is_in() {
         let answer = ok(json!({ "imported": 499, "skipped": 1 }));
         let ran = run(&format!("verdict dead-letter import orders {}", file.display()), [answer]).await;
         let text = ran.result.unwrap_err().text();
-        assert!(text.contains(&format!("dead.jsonl line 502: ")) && text.contains(why), "{text}");
+        assert!(text.contains("dead.jsonl line 502: ") && text.contains(why), "{text}");
         assert!(text.contains("of lines 1 to 500, 499 were imported and 1 skipped"), "{text}");
         assert_eq!(ran.asked.len(), 1);
     }
