@@ -29,6 +29,7 @@ impl Bench {
             policy: QueuePolicy::default(),
             lifetime: Lifetime::Permanent,
             shard: 0,
+            settings: String::new(),
         };
         let message = Message {
             from: 0,

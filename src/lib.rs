@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod container;
 pub mod limits;
+pub mod management;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod store;

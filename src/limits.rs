@@ -49,3 +49,21 @@ pub const PUBLISHER_INFLIGHT_BYTES: u64 = 2 * 1024 * 1024;
 pub const RELAY_NODES: usize = 64;
 /// Most queues (dynamic ones included) at a time.
 pub const MAX_QUEUES: usize = 100_000;
+/// Largest request to `$management`: a page of dead letters to be imported, with its 4 MiB of bodies and as much again.
+pub const MANAGEMENT_REQUEST_BYTES: u64 = 8 * 1024 * 1024;
+/// Requests of one link that are not answered yet, their answers on the way included: the link's credit.
+pub const MANAGEMENT_CREDIT: u32 = 8;
+/// The same of one connection, over all its links; one more is rejected.
+pub const MANAGEMENT_REQUESTS: usize = 64;
+/// Requests of all connections that wait to be executed; one more is answered 503.
+pub const MANAGEMENT_WAITING: usize = 1024;
+/// Requests executed at a time: each may ask all queues.
+pub const MANAGEMENT_AT_ONCE: usize = 8;
+/// Rows or messages in one answer.
+pub const MANAGEMENT_PAGE: u64 = 1000;
+/// Sequence numbers one filter may name.
+pub const MANAGEMENT_SEQUENCES: u64 = 10_000;
+/// Settings of one queue as text: the record they are in must stay far below what the store takes as one value.
+pub const QUEUE_SETTINGS_BYTES: usize = 16 * 1024;
+/// Messages a queue removes before it does something else.
+pub const PURGE_STEP: usize = 4096;

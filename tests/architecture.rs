@@ -14,8 +14,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("auth", &["limits"]),
     ("config", &["broker", "limits"]),
     ("store", &["broker", "limits", "time"]),
-    ("container", &["amqp", "broker", "auth", "limits", "time"]),
-    ("server", &["amqp", "broker", "auth", "config", "container", "store", "limits", "time"]),
+    ("management", &["amqp", "broker", "limits", "time"]),
+    ("container", &["amqp", "broker", "auth", "management", "limits", "time"]),
+    ("server", &["amqp", "broker", "auth", "config", "management", "container", "store", "limits", "time"]),
     ("cli", &["amqp", "broker", "auth", "config", "container", "store", "server", "limits", "time"]),
 ];
 

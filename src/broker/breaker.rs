@@ -137,6 +137,14 @@ impl Breaker {
         std::mem::take(&mut self.changed).then(|| self.state())
     }
 
+    /// A person's word, whatever the settlements say: open until then, or closed. It goes on from there by itself,
+    /// also where it is not enabled (then it never opens by itself again).
+    pub(crate) fn set_by_hand(&mut self, open_until: Option<Millis>) {
+        self.pause_ms = self.policy.pause_ms;
+        self.benched.clear();
+        self.enter(open_until.map_or(State::Closed, State::Open));
+    }
+
     fn enter(&mut self, state: State) {
         self.state = state;
         self.changed = true;

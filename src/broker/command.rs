@@ -51,8 +51,12 @@ pub enum Command {
     MoveIn(Box<MoveIn>),
     /// Answer to `Effect::MoveOut`: it is safe in the other queue (`true`), or was not taken (`false`).
     MovedOut { seq: Seq, taken: bool },
-    /// Remove all messages that are waiting.
-    Purge { dead_letter: bool },
+    /// Other settings and what they come to, to be kept: makes a record of the whole definition.
+    Define { settings: String, policy: Box<QueuePolicy> },
+    /// Say `Effect::Safe` with this token when all that was done so far is safe.
+    Confirm { token: u64 },
+    /// Set the breaker by hand: open until then, or closed. From there it goes on by itself.
+    SetBreaker { open_until: Option<Millis> },
 }
 
 /// One message to be queued.

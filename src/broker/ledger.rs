@@ -32,6 +32,8 @@ pub(crate) enum Notice {
     Settled(ConsumerId, Seq, Outcome),
     /// The queue a message came from.
     MovedIn((QueueId, Seq)),
+    /// Whoever gave the node this token.
+    Confirmed(u64),
 }
 
 /// A batch whose fate is not known.
@@ -122,6 +124,7 @@ pub(crate) struct Ledger {
     answers: Grouped<ProducerId, (u64, Option<Refusal>)>,
     settled: Grouped<ConsumerId, (Seq, Outcome)>,
     moved_in: Vec<((QueueId, Seq), bool)>,
+    confirmed: Vec<u64>,
 }
 
 impl Ledger {
@@ -134,6 +137,7 @@ impl Ledger {
             answers: Grouped::new(),
             settled: Grouped::new(),
             moved_in: Vec::new(),
+            confirmed: Vec::new(),
         }
     }
 
@@ -249,6 +253,7 @@ impl Ledger {
         match notice {
             Notice::Settled(consumer, seq, outcome) => self.settled.push(consumer, (seq, outcome)),
             Notice::MovedIn(from) => self.moved_in.push((from, true)),
+            Notice::Confirmed(token) => self.confirmed.push(token),
         }
     }
 
@@ -311,6 +316,7 @@ impl Ledger {
             effects.push(Effect::Settled { consumer, settlements });
         }
         effects.extend(self.moved_in.drain(..).map(|(from, taken)| Effect::MovedIn { from, taken }));
+        effects.extend(self.confirmed.drain(..).map(|token| Effect::Safe { token }));
     }
 }
 

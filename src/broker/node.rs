@@ -13,7 +13,7 @@ use super::{
     breaker::Breaker,
     dead_letter::Moves,
     evacuation::Evacuation,
-    ledger::Ledger,
+    ledger::{Ledger, Notice},
     lifetime::Had,
     policy::BreakerPolicy,
     queue::{
@@ -73,6 +73,14 @@ pub struct Counts {
     pub bytes: u64,
     /// Consumers attached.
     pub consumers: u32,
+}
+
+impl Counts {
+    /// All messages, whatever they wait for.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.available + self.acquired + self.delayed + self.moving
+    }
 }
 
 impl Node {
@@ -177,16 +185,15 @@ impl Node {
                 self.main.spill_newest(&mut self.memory);
                 self.dead.spill_newest(&mut self.memory);
             }
-            Command::Policy(policy) => {
-                self.main.breaker.set_policy(&policy.breaker);
-                self.definition.policy = *policy;
-            }
+            Command::Policy(policy) => self.set_policy(*policy),
             Command::MoveIn(message) => {
                 self.note_arrivals(now);
                 self.move_in(*message);
             }
             Command::MovedOut { seq, taken } => self.moved_out(seq.0, taken),
-            Command::Purge { dead_letter } => self.purge(dead_letter),
+            Command::Define { settings, policy } => self.define(settings, *policy),
+            Command::Confirm { token } => self.ledger.notify_when_safe(Notice::Confirmed(token)),
+            Command::SetBreaker { open_until } => self.main.breaker.set_by_hand(open_until),
         }
     }
 
@@ -213,14 +220,6 @@ impl Node {
             change(consumer);
         }
         queue.reconsider(slot);
-    }
-
-    fn purge(&mut self, dead_letter: bool) {
-        let Self { main, dead, ledger, memory, .. } = self;
-        let queue = if dead_letter { dead } else { main };
-        for seq in queue.with_status(&[Status::Available, Status::Delayed]) {
-            finish(queue, ledger, memory, seq);
-        }
     }
 
     /// After some commands: expires, wakes, dispatches, pages; effects come in here and from `apply`.

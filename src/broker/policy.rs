@@ -35,8 +35,8 @@ pub struct QueuePolicy {
     pub rules: Vec<Rule>,
     /// Delays that rules may name.
     pub delays: BTreeMap<String, RetryDelay>,
-    /// When delivery pauses since too much of it fails. Not in the journal: the configuration rules anyway
-    /// (`server::recover` takes every policy from it), and the stored form stays what it is.
+    /// When delivery pauses since too much of it fails. Not in the journal: `server::recover` makes every policy anew
+    /// of the configuration and `QueueDefinition::settings`, and the stored form stays what it is.
     #[serde(skip)]
     pub breaker: BreakerPolicy,
 }
@@ -234,10 +234,14 @@ pub struct QueueDefinition {
     pub id: super::QueueId,
     /// The address, for example `orders`.
     pub name: String,
-    /// Its rules.
+    /// Its rules: the configuration's for this name, with `settings` over them.
     pub policy: QueuePolicy,
     /// How long it lives; only `Permanent` ones are written to the journal.
     pub lifetime: Lifetime,
     /// The shard it belongs to; 0 while there is one.
     pub shard: u32,
+    /// What was set through management, and that alone: the text of a TOML table with keys as in `[[queue]]`.
+    /// Opaque here; what it comes to is in `policy`.
+    #[serde(default)]
+    pub settings: String,
 }

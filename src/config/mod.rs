@@ -5,7 +5,7 @@
 //! Deliberately not done: reading the command line (`cli`), reloading, acting on any of it.
 
 mod error;
-mod pattern;
+mod overlay;
 mod read;
 mod rules;
 mod sections;
@@ -22,9 +22,10 @@ use std::{
 };
 
 pub use error::{ConfigError, Problem};
-pub use pattern::Pattern;
+pub use overlay::settings_of;
 pub use units::{duration_text, parse_duration_ms, parse_size, size_text};
 
+pub use crate::broker::Pattern;
 use crate::{broker::QueuePolicy, limits};
 
 /// All settings of a broker.
@@ -115,6 +116,8 @@ pub struct Auth {
     pub anonymous: bool,
     /// Passwords by user name, for SASL PLAIN.
     pub users: BTreeMap<String, String>,
+    /// Users who may manage the broker through `$management`.
+    pub managers: Vec<Pattern>,
 }
 
 impl Auth {
@@ -136,7 +139,11 @@ impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Passwords must not reach a log by way of `{:?}`.
         let users: Vec<&String> = self.users.keys().collect();
-        f.debug_struct("Auth").field("anonymous", &self.anonymous).field("users", &users).finish()
+        f.debug_struct("Auth")
+            .field("anonymous", &self.anonymous)
+            .field("users", &users)
+            .field("managers", &self.managers)
+            .finish()
     }
 }
 
@@ -161,7 +168,7 @@ impl Default for Config {
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
             limits: Limits::default(),
             store: StoreSettings::default(),
-            auth: Auth { anonymous: true, users: BTreeMap::new() },
+            auth: Auth { anonymous: true, users: BTreeMap::new(), managers: vec![Pattern::any()] },
             create: vec![Pattern::any()],
             queue_defaults: QueuePolicy::default(),
             queues: Vec::new(),

@@ -131,6 +131,10 @@ fn read_store<'i>(mut section: Section<'_, 'i>, store: &mut StoreSettings, readi
 
 fn read_auth<'i>(mut section: Section<'_, 'i>, auth: &mut Auth, reading: &mut Reading<'i>) {
     section.boolean("anonymous", &mut auth.anonymous, reading);
+    let expected = "a list of user names or patterns such as [\"alice\", \"ops-*\"]";
+    section.value("managers", &mut auth.managers, &expected, reading, |value| {
+        strings(value)?.iter().map(|text| Pattern::new(text)).collect()
+    });
     let users = section.table("users", reading);
     let mut users_wrong = false;
     for (user, password) in users.entries().into_iter().flatten() {
@@ -202,7 +206,11 @@ fn read_queue<'i>(mut section: Section<'_, 'i>, at: usize, config: &mut Config, 
     }
 }
 
-fn read_policy<'i>(section: &mut Section<'_, 'i>, policy: &mut QueuePolicy, reading: &mut Reading<'i>) {
+pub(super) fn read_policy<'i>(
+    section: &mut Section<'_, 'i>,
+    policy: &mut QueuePolicy,
+    reading: &mut Reading<'i>,
+) {
     section.integer("max-attempts", 1..=u64::from(u32::MAX), &mut policy.max_attempts, reading);
     read_retry_delay(section.table("retry-delay", reading), &mut policy.retry_delay, reading);
     let expected = format!(

@@ -1,5 +1,6 @@
 //! Tests of the configuration: the example file, every key, every kind of wrong value.
 
+mod overlay;
 mod rules;
 
 use std::collections::BTreeMap;

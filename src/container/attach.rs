@@ -15,10 +15,11 @@ use serde_amqp::{
 };
 
 use super::{
-    Container, Host, Link, NoPlace, Notice, Place, Wish, incoming::Publisher, outcome, outgoing::Consumer,
+    Container, Host, Link, NoPlace, Notice, Place, Wish, incoming::Publisher, management::is_management,
+    outcome, outgoing::Consumer,
 };
 use crate::{
-    amqp::{AttachReply, LinkId},
+    amqp::{AttachReply, LinkId, SessionId},
     broker::{Command, ConsumerId, Lifetime, Outcome, ProducerId, QueueId, Subscribe},
     limits,
     time::Millis,
@@ -28,6 +29,7 @@ impl Container {
     pub(super) fn attach(
         &mut self,
         link: LinkId,
+        session: SessionId,
         attach: Attach,
         refuse: Option<Box<Error>>,
         host: &mut dyn Host,
@@ -35,8 +37,8 @@ impl Container {
         let name = outcome::cut(attach.name.clone(), limits::IDENTITY_BYTES);
         let done = match (refuse, &attach.role) {
             (Some(error), _) => Err(*error),
-            (None, Role::Sender) => self.attach_publisher(link, attach, host),
-            (None, Role::Receiver) => self.attach_consumer(link, attach, host),
+            (None, Role::Sender) => self.attach_publisher(link, session, attach, host),
+            (None, Role::Receiver) => self.attach_consumer(link, session, attach, host),
         };
         if let Err(error) = done {
             self.notices.push(Notice::LinkRefused(name, super::describe(&error)));
@@ -44,8 +46,14 @@ impl Container {
         }
     }
 
-    fn attach_publisher(&mut self, link: LinkId, attach: Attach, host: &mut dyn Host) -> Result<(), Error> {
-        let mut target = match attach.target.map(|target| *target) {
+    fn attach_publisher(
+        &mut self,
+        link: LinkId,
+        session: SessionId,
+        mut attach: Attach,
+        host: &mut dyn Host,
+    ) -> Result<(), Error> {
+        let mut target = match attach.target.take().map(|target| *target) {
             Some(TargetArchetype::Target(target)) => target,
             None => return Err(invalid("attach.target is null, expected a target")),
             #[allow(unreachable_patterns)]
@@ -53,6 +61,11 @@ impl Container {
                 return Err(not_implemented("a coordinator target: transactions are not supported yet"));
             }
         };
+        if !target.dynamic && is_management(target.address.as_deref()) {
+            volatile(&mut target.durable, &mut target.expiry_policy, &mut target.timeout);
+            self.attach_requester(link, session, attach, target);
+            return Ok(());
+        }
         let publisher = if target.dynamic {
             no_address(target.address.as_deref())?;
             let lifetime = lifetime_of(target.dynamic_node_properties.as_ref());
@@ -82,14 +95,24 @@ impl Container {
         };
         self.engine.accept_attach(link, reply);
         publisher.top_up(link, &mut self.engine);
-        self.links.insert(link, Link::Publisher(publisher));
+        self.enter(link, Link::Publisher(publisher));
         Ok(())
     }
 
-    fn attach_consumer(&mut self, link: LinkId, attach: Attach, host: &mut dyn Host) -> Result<(), Error> {
-        let Some(mut source) = attach.source.map(|source| *source) else {
+    fn attach_consumer(
+        &mut self,
+        link: LinkId,
+        session: SessionId,
+        mut attach: Attach,
+        host: &mut dyn Host,
+    ) -> Result<(), Error> {
+        let Some(mut source) = attach.source.take().map(|source| *source) else {
             return Err(invalid("attach.source is null, expected a source"));
         };
+        if !source.dynamic && is_management(source.address.as_deref()) {
+            self.attach_answerer(link, session, attach, source);
+            return Ok(());
+        }
         let (place, delete) = consumer_place(&mut source, host)?;
         let mut consumer = Consumer::new(place);
         consumer.delete = delete;
@@ -121,7 +144,7 @@ impl Container {
         let reply =
             AttachReply { source: Some(Box::new(source)), target: attach.target, ..AttachReply::default() };
         self.engine.accept_attach(link, reply);
-        self.links.insert(link, Link::Consumer(consumer));
+        self.enter(link, Link::Consumer(consumer));
         host.send(place.node, Command::Subscribe(Box::new(subscribe)));
         Ok(())
     }
@@ -143,7 +166,7 @@ fn consumer_place(source: &mut Source, host: &mut dyn Host) -> Result<(Place, Op
 }
 
 /// The source as it is in force: settlement.md, attach; and 3.5.3 for what is not supported.
-fn reply_source(source: &mut Source, default_outcome: &Outcome, browse: bool) {
+pub(super) fn reply_source(source: &mut Source, default_outcome: &Outcome, browse: bool) {
     source.default_outcome = Some(outcome::write_default(default_outcome));
     if source.outcomes.as_ref().is_none_or(|symbols| symbols.0.is_empty()) {
         source.outcomes =

@@ -2,11 +2,15 @@
 //!
 //! Invariant: all calls return at once; `send` only notes the command, the host delivers it in order.
 
+use std::sync::Arc;
+
 use fe2o3_amqp_types::definitions::{AmqpError, Error};
 
+use super::Peer;
 use crate::{
     auth::Verdict,
     broker::{Command, Lifetime, QueueId},
+    management::Operation,
 };
 
 /// A node, or its dead-letter tree, found by address.
@@ -84,6 +88,9 @@ pub trait Host {
 
     /// Deletes a node made by `create_dynamic`.
     fn delete(&mut self, node: QueueId);
+
+    /// Executes a management operation, for this peer if it may. The answer comes back through `Container::answer`.
+    fn manage(&mut self, token: u64, operation: Operation, peer: &Arc<Peer>);
 
     /// Sends a command to a node that `resolve` or `create_dynamic` gave.
     fn send(&mut self, node: QueueId, command: Command);

@@ -107,6 +107,9 @@ impl Publisher {
 impl Container {
     pub(super) fn incoming(&mut self, incoming: Incoming, now: Millis, host: &mut dyn Host) {
         let link = incoming.link;
+        if let Some(Link::Requester(_)) = self.links.get(&link) {
+            return self.request(&incoming, host);
+        }
         let Some(Link::Publisher(publisher)) = self.links.get_mut(&link) else { return };
         if let Some(DeliveryState::Transactional(_)) = incoming.state {
             let why = "transactions are not supported on this link; send without a transactional state";
@@ -172,7 +175,7 @@ impl Container {
 
     /// Answers a message here that no node has seen. One sent settled cannot be answered, so its link
     /// is ended rather than losing it silently.
-    fn refuse_message(&mut self, incoming: &Incoming, error: Error) {
+    pub(super) fn refuse_message(&mut self, incoming: &Incoming, error: Error) {
         if incoming.settled {
             let description =
                 format!("a message sent settled could not be taken: {}", super::describe(&error));

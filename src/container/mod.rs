@@ -9,6 +9,7 @@ mod attach;
 mod encode;
 mod host;
 mod incoming;
+mod management;
 mod outcome;
 mod outgoing;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use crate::{
 
 pub use host::{Host, NoPlace, Place, Wish};
 use incoming::Publisher;
+use management::{Answerer, Desk, Requester};
 use outgoing::Consumer;
 
 /// Who is on the other end.
@@ -69,6 +71,8 @@ pub enum Notice {
 enum Link {
     Publisher(Publisher),
     Consumer(Consumer),
+    Requester(Requester),
+    Answerer(Answerer),
 }
 
 /// One connection's links and what they mean.
@@ -77,6 +81,10 @@ pub struct Container {
     id: ConnectionId,
     peer: Arc<Peer>,
     links: FxHashMap<LinkId, Link>,
+    /// How many of `links` are there to send to us, and how many to receive.
+    link_counts: (u32, u32),
+    /// Requests to `$management` under way.
+    desk: Desk,
     /// Links with work noted that goes out at the end of `process`.
     touched: Vec<LinkId>,
     /// Consumers with deliveries in the engine that it has not encoded yet.
@@ -98,6 +106,8 @@ impl Container {
             id,
             peer: Arc::new(Peer { user: "anonymous".to_owned(), ..Peer::default() }),
             links: FxHashMap::default(),
+            link_counts: (0, 0),
+            desk: Desk::default(),
             touched: Vec::new(),
             sending: Vec::new(),
             dropped: Vec::new(),
@@ -111,6 +121,12 @@ impl Container {
     #[must_use]
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Links the peer sends on, and links it receives on.
+    #[must_use]
+    pub fn link_counts(&self) -> (u32, u32) {
+        self.link_counts
     }
 
     /// The connection's number.
@@ -214,7 +230,9 @@ impl Container {
                 self.notices.push(Notice::Opened);
                 self.engine.open();
             }
-            Event::Attach { link, attach, refuse, .. } => self.attach(link, *attach, refuse, host),
+            Event::Attach { session, link, attach, refuse } => {
+                self.attach(link, session, *attach, refuse, host);
+            }
             Event::Credit { link, delivery_count, credit, drain, echo } => {
                 self.consumer_credit(link, delivery_count, credit, drain, echo, host);
             }
@@ -251,11 +269,22 @@ impl Container {
 
     fn detached(&mut self, link: LinkId, host: &mut dyn Host) {
         let cause = if self.lost { DetachCause::Lost } else { DetachCause::Clean };
-        match self.links.remove(&link) {
-            Some(Link::Publisher(publisher)) => self.end_publisher(link, publisher, host),
-            Some(Link::Consumer(consumer)) => self.end_consumer(link, consumer, cause, host),
-            None => {}
+        let Some(found) = self.links.remove(&link) else { return };
+        let count = if found.sends_to_us() { &mut self.link_counts.0 } else { &mut self.link_counts.1 };
+        *count = count.saturating_sub(1);
+        match found {
+            Link::Publisher(publisher) => self.end_publisher(link, publisher, host),
+            Link::Consumer(consumer) => self.end_consumer(link, consumer, cause, host),
+            // Its answers still go where they were to go.
+            Link::Requester(_) => {}
+            Link::Answerer(answerer) => self.end_answerer(answerer),
         }
+    }
+
+    /// A link was accepted.
+    fn enter(&mut self, id: LinkId, link: Link) {
+        *(if link.sends_to_us() { &mut self.link_counts.0 } else { &mut self.link_counts.1 }) += 1;
+        self.links.insert(id, link);
     }
 
     /// Ends a link for an error of its peer's.
@@ -279,7 +308,8 @@ impl Container {
                     publisher.top_up(link, &mut self.engine);
                 }
                 Some(Link::Consumer(consumer)) => consumer.flush(self.id, link, host),
-                None => {}
+                Some(Link::Requester(_)) => self.top_up_requester(link),
+                Some(Link::Answerer(_)) | None => {}
             }
         }
         for link in std::mem::take(&mut self.dropped) {
@@ -308,6 +338,7 @@ impl Container {
                 | Effect::MoveOut { .. }
                 | Effect::MovedIn { .. }
                 | Effect::Breaker { .. }
+                | Effect::Safe { .. }
                 | Effect::Expire => {}
             }
         }
@@ -333,7 +364,12 @@ impl Link {
         match self {
             Self::Publisher(publisher) => publisher.node(),
             Self::Consumer(consumer) => Some(consumer.node()),
+            Self::Requester(_) | Self::Answerer(_) => None,
         }
+    }
+
+    fn sends_to_us(&self) -> bool {
+        matches!(self, Self::Publisher(_) | Self::Requester(_))
     }
 }
 

@@ -66,7 +66,9 @@ impl Container {
         echo: bool,
         host: &mut dyn Host,
     ) {
-        let Some(Link::Consumer(consumer)) = self.links.get_mut(&link) else { return };
+        let Some(Link::Consumer(consumer)) = self.links.get_mut(&link) else {
+            return self.answerer_credit(link, drain, echo);
+        };
         // What the same read brought before this flow happened before it.
         consumer.flush(self.id, link, host);
         let id = ConsumerId::new(self.id, link.0);
@@ -101,8 +103,12 @@ impl Container {
     /// After output was written: tells nodes of the room there is again, in steps, so that it does not
     /// cost a command per write; never so large that a node could run dry waiting for it.
     pub fn report_room(&mut self, host: &mut dyn Host) {
-        let (engine, links, id) = (&mut self.engine, &mut self.links, self.id);
-        self.sending.retain(|link| {
+        let mut sending = std::mem::take(&mut self.sending);
+        sending.retain(|link| {
+            if let Some(Link::Answerer(_)) = self.links.get(link) {
+                return self.report_answers(*link);
+            }
+            let (engine, links, id) = (&mut self.engine, &mut self.links, self.id);
             let Some(Link::Consumer(consumer)) = links.get_mut(link) else { return false };
             let (messages, bytes) = engine.take_sent(*link);
             consumer.unsent = consumer.unsent.saturating_sub(messages);
@@ -115,6 +121,7 @@ impl Container {
             }
             consumer.unsent > 0
         });
+        self.sending = sending;
     }
 
     pub(super) fn disposition(
@@ -125,7 +132,9 @@ impl Container {
         state: Option<DeliveryState>,
         now: Millis,
     ) {
-        let Some(Link::Consumer(consumer)) = self.links.get_mut(&link) else { return };
+        let Some(Link::Consumer(consumer)) = self.links.get_mut(&link) else {
+            return self.answers_settled(link, &tokens, settled, state);
+        };
         let read = match outcome::read(state, now) {
             Ok(read) => read,
             Err(error) => return self.drop_link(link, error),

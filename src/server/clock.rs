@@ -32,6 +32,12 @@ impl Clock {
         self.epoch.as_secs_f64()
     }
 
+    /// How long ago that was.
+    #[must_use]
+    pub fn uptime_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// The instant at which `now` will be at least `at`, for a timer.
     #[must_use]
     pub fn instant_of(&self, at: Millis) -> tokio::time::Instant {

@@ -4,7 +4,7 @@
 //! Invariant: it waits only for its socket, its mailbox, a timer, or a queue's full mailbox; never
 //! while it holds anything another task needs. An idle connection holds no buffers.
 
-use std::{cell::RefCell, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{cell::RefCell, io, sync::Arc, time::Duration};
 
 use rustc_hash::FxHashMap;
 use tokio::{
@@ -15,11 +15,14 @@ use tokio::{
 };
 use tracing::{Level, debug, info, warn};
 
-use super::{clock::Clock, host::ConnectionHost, registry::Registry, wording::Who};
+use super::{
+    clock::Clock, connections::Known, host::ConnectionHost, manage::Manager, registry::Registry, wording::Who,
+};
 use crate::{
     auth::Authenticator,
     broker::{Effect, QueueId},
     container::{Container, Notice},
+    management::Reply,
 };
 
 /// Bytes read at a time; one buffer per thread serves all connections.
@@ -41,6 +44,10 @@ pub enum ToConnection {
     Effects(Vec<Effect>),
     /// A node it uses was deleted.
     Deleted(QueueId),
+    /// An answer to a request of this connection to `$management`.
+    Answer(u64, Box<Reply>),
+    /// It is to close, with these words for its peer.
+    Close(String),
     /// The broker stops.
     Stop,
     /// The store failed.
@@ -50,7 +57,8 @@ pub enum ToConnection {
 /// What a connection's task is made of.
 pub struct ConnectionTask {
     stream: TcpStream,
-    address: SocketAddr,
+    /// What others see of it.
+    known: Arc<Known>,
     container: Container,
     host: ConnectionHost,
     mailbox: mpsc::UnboundedReceiver<ToConnection>,
@@ -73,10 +81,10 @@ impl ConnectionTask {
     #[allow(clippy::too_many_arguments)]
     pub fn new(
         stream: TcpStream,
-        address: SocketAddr,
+        known: Arc<Known>,
         container: Container,
         registry: Registry,
-        auth: Arc<Authenticator>,
+        (auth, manager): (Arc<Authenticator>, Manager),
         channel: (mpsc::UnboundedSender<ToConnection>, mpsc::UnboundedReceiver<ToConnection>),
         clock: Clock,
         handshake: Duration,
@@ -84,6 +92,7 @@ impl ConnectionTask {
         let host = ConnectionHost {
             registry,
             auth,
+            manager,
             id: container.id(),
             sender: channel.0,
             nodes: FxHashMap::default(),
@@ -91,7 +100,7 @@ impl ConnectionTask {
         };
         Self {
             stream,
-            address,
+            known,
             container,
             host,
             mailbox: channel.1,
@@ -106,7 +115,7 @@ impl ConnectionTask {
     pub async fn run(mut self) {
         let failed = self.drive().await;
         if let Err(why) = &failed {
-            debug!("connection {} from {}: {why}", self.container.id().0, self.address);
+            debug!("connection {} from {}: {why}", self.container.id().0, self.known.address);
         }
         self.container.handle_eof(self.clock.now());
         self.act().await;
@@ -231,6 +240,12 @@ impl ConnectionTask {
                 self.host.nodes.remove(&node);
                 self.container.node_deleted(node, &mut self.host);
             }
+            ToConnection::Answer(token, reply) => self.container.answer(token, &reply, &mut self.host),
+            ToConnection::Close(description) => {
+                let forced = fe2o3_amqp_types::definitions::ConnectionError::ConnectionForced;
+                self.container.close(forced, &description);
+                self.closing = Some(Instant::now() + LINGER);
+            }
             ToConnection::Stop => {
                 let forced = fe2o3_amqp_types::definitions::ConnectionError::ConnectionForced;
                 self.container.close(forced, "the broker is stopping; reconnect when it is back");
@@ -254,7 +269,7 @@ impl ConnectionTask {
             warn!(
                 "connection {} from {} refused: it did not open in time (limits.handshake-timeout)",
                 self.container.id().0,
-                self.address
+                self.known.address
             );
             return false;
         }
@@ -265,6 +280,7 @@ impl ConnectionTask {
     /// Commands out of events, and off to the queues.
     async fn act(&mut self) {
         self.container.process(self.clock.now(), &mut self.host);
+        self.known.note_links(self.container.link_counts());
         self.deliver().await;
     }
 
@@ -297,10 +313,12 @@ impl ConnectionTask {
         for notice in self.container.take_notices() {
             if notice == Notice::Opened {
                 self.open_by = None;
+                // Said once.
+                let _ = self.known.peer.set(self.container.peer().clone());
             }
             let who = Who {
                 id: self.container.id().0,
-                address: self.address,
+                address: self.known.address,
                 peer: self.container.peer(),
                 opened: self.open_by.is_none(),
             };

@@ -8,17 +8,24 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
 
-use super::{connection::ToConnection, queue::ToQueue, registry::Registry};
+use super::{
+    connection::ToConnection,
+    manage::{AnswerTo, Manager},
+    queue::ToQueue,
+    registry::Registry,
+};
 use crate::{
     auth::{Authenticator, Verdict},
     broker::{Command, ConnectionId, Lifetime, QueueId},
-    container::{Host, NoPlace, Place, Wish},
+    container::{Host, NoPlace, Peer, Place, Wish},
+    management::Operation,
 };
 
 /// The house as this connection sees it.
 pub(super) struct ConnectionHost {
     pub(super) registry: Registry,
     pub(super) auth: Arc<Authenticator>,
+    pub(super) manager: Manager,
     pub(super) id: ConnectionId,
     pub(super) sender: mpsc::UnboundedSender<ToConnection>,
     pub(super) nodes: FxHashMap<QueueId, mpsc::Sender<ToQueue>>,
@@ -80,6 +87,11 @@ impl Host for ConnectionHost {
 
     fn delete(&mut self, node: QueueId) {
         self.registry.delete(node);
+    }
+
+    fn manage(&mut self, token: u64, operation: Operation, peer: &Arc<Peer>) {
+        let answer_to = AnswerTo { connection: self.id, sender: self.sender.clone(), token };
+        self.manager.submit(operation, &peer.user, answer_to);
     }
 
     fn send(&mut self, node: QueueId, command: Command) {

@@ -1,16 +1,8 @@
 //! Listening sockets: accepts connections up to the limit and starts their tasks.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context;
-use rustc_hash::FxHashMap;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::mpsc,
@@ -18,15 +10,12 @@ use tokio::{
 use tracing::warn;
 
 use super::{
-    clock::Clock,
-    connection::{ConnectionTask, ToConnection},
-    live::Live,
+    clock::Clock, connection::ConnectionTask, connections::Connections, live::Live, manage::Manager,
     registry::Registry,
 };
 use crate::{
     amqp::{self, Connection},
     auth::Authenticator,
-    broker::ConnectionId,
     config::Config,
     container::Container,
 };
@@ -65,56 +54,6 @@ pub fn listen(bound: Vec<TcpSocket>) -> anyhow::Result<Vec<TcpListener>> {
     bound.into_iter().map(listening).collect()
 }
 
-/// The connections there are.
-#[derive(Clone, Default)]
-pub struct Connections(Arc<ConnectionsShared>);
-
-#[derive(Default)]
-struct ConnectionsShared {
-    next: AtomicU32,
-    /// No more of them: changed and asked while `senders` is locked, so that none slips through.
-    stopped: AtomicBool,
-    senders: Mutex<FxHashMap<ConnectionId, mpsc::UnboundedSender<ToConnection>>>,
-}
-
-impl Connections {
-    fn senders(
-        &self,
-    ) -> std::sync::MutexGuard<'_, FxHashMap<ConnectionId, mpsc::UnboundedSender<ToConnection>>> {
-        self.0.senders.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How many.
-    pub fn count(&self) -> usize {
-        self.senders().len()
-    }
-
-    /// How many were accepted since the start.
-    pub fn opened(&self) -> u64 {
-        self.0.next.load(Ordering::Relaxed).into()
-    }
-
-    /// Tells every connection that, and why, it is to end; there are no new ones from now on.
-    pub fn stop(&self, why: impl Fn() -> ToConnection) {
-        let senders = self.senders();
-        self.0.stopped.store(true, Ordering::Relaxed);
-        for sender in senders.values() {
-            let _ = sender.send(why());
-        }
-    }
-
-    /// Takes a new one in, unless the broker stops.
-    fn enter(&self, sender: mpsc::UnboundedSender<ToConnection>) -> Option<ConnectionId> {
-        let mut senders = self.senders();
-        if self.0.stopped.load(Ordering::Relaxed) {
-            return None;
-        }
-        let id = ConnectionId(self.0.next.fetch_add(1, Ordering::Relaxed));
-        senders.insert(id, sender);
-        Some(id)
-    }
-}
-
 /// One listening socket and what its connections need.
 pub struct Listener {
     /// The socket.
@@ -125,6 +64,8 @@ pub struct Listener {
     pub live: Live,
     /// Where connections are kept account of.
     pub connections: Connections,
+    /// Who executes what `$management` is asked.
+    pub manager: Manager,
     /// The time.
     pub clock: Clock,
 }
@@ -154,15 +95,17 @@ impl Listener {
         // Our batches are whole already; waiting to fill a segment would only add latency.
         let _ = stream.set_nodelay(true);
         let channel = mpsc::unbounded_channel();
-        let Some(id) = self.connections.enter(channel.0.clone()) else { return };
+        let opened = self.clock.now();
+        let Some(known) = self.connections.enter(channel.0.clone(), address, opened) else { return };
+        let id = known.id;
         let engine = Connection::server(engine_config(config, auth), self.clock.now());
         let handshake = Duration::from_millis(config.limits.handshake_timeout_ms);
         let task = ConnectionTask::new(
             stream,
-            address,
+            known,
             Container::new(engine, id),
             self.registry.clone(),
-            auth.clone(),
+            (auth.clone(), self.manager.clone()),
             channel,
             self.clock,
             handshake,
@@ -170,7 +113,7 @@ impl Listener {
         let connections = self.connections.clone();
         tokio::spawn(async move {
             task.run().await;
-            connections.senders().remove(&id);
+            connections.leave(id);
         });
     }
 }
@@ -193,21 +136,5 @@ fn engine_config(config: &Config, auth: &Authenticator) -> amqp::Config {
         offered_capabilities: vec!["ANONYMOUS-RELAY".to_owned()],
         desired_capabilities: Vec::new(),
         properties: Some(properties),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stop_reaches_every_connection_and_lets_no_new_one_in() {
-        let connections = Connections::default();
-        let (sender, mut mailbox) = mpsc::unbounded_channel();
-        assert!(connections.enter(sender.clone()).is_some());
-        connections.stop(|| ToConnection::Stop);
-        assert!(matches!(mailbox.try_recv(), Ok(ToConnection::Stop)));
-        assert_eq!(connections.enter(sender), None);
-        assert_eq!(connections.count(), 1);
     }
 }

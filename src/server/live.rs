@@ -35,6 +35,13 @@ impl Live {
     }
 }
 
+impl Settings {
+    /// Whether this user may manage the broker.
+    pub fn may_manage(&self, user: &str) -> bool {
+        self.config.auth.managers.iter().any(|pattern| pattern.matches(user))
+    }
+}
+
 fn settings(config: Config) -> Settings {
     let auth = Arc::new(Authenticator::new(config.auth.anonymous, config.auth.users.clone()));
     Settings { config, auth }

@@ -3,12 +3,15 @@
 //! Invariant: it decides nothing about messages; it moves commands, effects and batches between the
 //! pure layers and the disk, and takes the broker up and down in an order that loses nothing.
 
+mod ask;
 mod clock;
 mod connection;
+mod connections;
 mod host;
 mod http;
 mod listener;
 mod live;
+mod manage;
 mod queue;
 mod recover;
 mod registry;
@@ -28,8 +31,10 @@ use crate::{
     store::{Store, StoreEvent},
 };
 use clock::Clock;
-use listener::{Connections, Listener};
+use connections::Connections;
+use listener::Listener;
 use live::Live;
+use manage::Manager;
 use registry::Registry;
 use shutdown::Asked;
 
@@ -75,6 +80,16 @@ pub async fn run_with(
     }
     registry.create_configured().map_err(|why| anyhow::anyhow!("{why}"))?;
     let connections = Connections::default();
+    let reloading = Reloading { source: Arc::new(source), live, watch: watch.clone() };
+    let manager = Manager::start(manage::House {
+        registry: registry.clone(),
+        connections: connections.clone(),
+        live: reloading.live.clone(),
+        store: store.clone(),
+        watch: watch.clone(),
+        source: reloading.source.clone(),
+        clock,
+    });
     let mut addresses = Vec::new();
     for socket in listener::listen(bound)? {
         let address = socket.local_addr().context("a listening socket without an address")?;
@@ -83,7 +98,8 @@ pub async fn run_with(
         let listener = Listener {
             socket,
             registry: registry.clone(),
-            live: live.clone(),
+            live: reloading.live.clone(),
+            manager: manager.clone(),
             connections: connections.clone(),
             clock,
         };
@@ -94,7 +110,6 @@ pub async fn run_with(
     }
     let (nodes, peers, disk) = (registry.clone(), connections.clone(), store.clone());
     watch.serves(http::House { registry: nodes, connections: peers, store: disk });
-    let reloading = Reloading { source: Arc::new(source), live, watch: watch.clone() };
     let failed = serve(signals, &mut events, &registry, &reloading).await;
     watch.stops();
     shutdown::shutdown(&connections, &registry, store, failed.is_some()).await?;
@@ -128,7 +143,7 @@ async fn serve(
                 Asked::Reload => {
                     info!("SIGHUP received: reading the configuration again");
                     let applied = reload::reload(&reloading.source, &reloading.live, registry).await;
-                    reloading.watch.reloaded(applied);
+                    reloading.watch.reloaded(applied.is_ok());
                     continue;
                 }
             },

@@ -4,67 +4,28 @@
 //! Invariant: it never waits for a connection or the store; its answers fit in what consumers and
 //! publishers reserved (credit, room), so the unbounded channels towards connections are bounded by that.
 
+mod answers;
+#[cfg(test)]
+mod tests;
+mod told;
+
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
+use answers::Unconfirmed;
+pub use told::{Description, Snapshot, ToQueue};
+
 use super::{clock::Clock, connection::ToConnection, registry::Registry, wording};
 use crate::{
-    broker::{Command, ConnectionId, Counts, Effect, Lifetime, Node, QueueId, Tally},
+    broker::{Command, ConnectionId, Effect, Lifetime, Node, QueueId},
     store::{Store, StoreError},
 };
 
 /// Messages applied before effects are handed out.
 const COMMANDS_PER_TURN: usize = 64;
-
-/// What a queue's task is told.
-pub enum ToQueue {
-    /// Apply this.
-    Command(Command),
-    /// A connection will send commands and wants the answers here.
-    Join(ConnectionId, mpsc::UnboundedSender<ToConnection>),
-    /// It has gone.
-    Leave(ConnectionId),
-    /// The broker stops: keep non-durable messages too, answer when all is safe, and end.
-    Stop(oneshot::Sender<()>),
-    /// Somebody wants its numbers.
-    Stats(oneshot::Sender<Snapshot>),
-    /// The node is deleted: tell its links, write it down, and end.
-    Delete,
-}
-
-/// A queue's numbers at one moment, or the sum of several queues'.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Snapshot {
-    /// The queue's messages.
-    pub main: Counts,
-    /// Its dead letters.
-    pub dead: Counts,
-    /// What it did since the process started.
-    pub tally: Tally,
-    /// How long its oldest message has been there.
-    pub oldest_age_ms: u64,
-}
-
-impl Snapshot {
-    /// Adds another queue's; of the ages, the larger.
-    pub fn add(&mut self, other: &Self) {
-        let sum = |a: &Counts, b: &Counts| Counts {
-            available: a.available + b.available,
-            acquired: a.acquired + b.acquired,
-            delayed: a.delayed + b.delayed,
-            moving: a.moving + b.moving,
-            bytes: a.bytes + b.bytes,
-            consumers: a.consumers.saturating_add(b.consumers),
-        };
-        self.main = sum(&self.main, &other.main);
-        self.dead = sum(&self.dead, &other.dead);
-        self.tally.add(&other.tally);
-        self.oldest_age_ms = self.oldest_age_ms.max(other.oldest_age_ms);
-    }
-}
 
 /// What the store tells a queue's task; apart from the mailbox, so that a full mailbox never holds up commits.
 pub enum FromStore {
@@ -89,6 +50,8 @@ pub struct QueueTask {
     effects: Vec<Effect>,
     /// A compaction under way: goes on whenever what it wrote so far is safe.
     evacuating: Option<(u32, usize)>,
+    /// Who waits for what was done to be safe, by token.
+    unconfirmed: Unconfirmed,
     /// The store died.
     dead: bool,
 }
@@ -96,7 +59,8 @@ pub struct QueueTask {
 enum Turn {
     Go,
     Stop(oneshot::Sender<()>),
-    Delete,
+    /// Whoever asked for it is told when it is written down.
+    Delete(Option<oneshot::Sender<Result<(), String>>>),
 }
 
 impl QueueTask {
@@ -121,6 +85,7 @@ impl QueueTask {
             in_flight: 0,
             effects: Vec::new(),
             evacuating: None,
+            unconfirmed: Unconfirmed::default(),
             dead: false,
         };
         tokio::spawn(task.run());
@@ -142,7 +107,7 @@ impl QueueTask {
                     let _ = stopped.send(());
                     return;
                 }
-                Turn::Delete => return self.delete().await,
+                Turn::Delete(asked) => return self.delete(asked).await,
             }
         }
     }
@@ -162,7 +127,7 @@ impl QueueTask {
             message = self.mailbox.recv() => match message {
                 Some(message) => Some(message),
                 // The registry dropped us: the broker is going down without a Stop.
-                None => return Turn::Delete,
+                None => return Turn::Delete(None),
             },
             () = timer => None,
         };
@@ -197,14 +162,23 @@ impl QueueTask {
             ToQueue::Leave(connection) => {
                 self.connections.remove(&connection);
             }
-            ToQueue::Stats(reply) => {
-                let (main, dead) = self.node.counts();
-                let oldest_age_ms = self.node.oldest_age_ms(self.clock.now());
-                // Who asked may have lost patience.
-                let _ = reply.send(Snapshot { main, dead, tally: *self.node.tally(), oldest_age_ms });
+            ToQueue::DeleteIf { if_empty, if_unused, reply } => {
+                match self.node.deletable(if_empty, if_unused) {
+                    Err(why) => drop(reply.send(Err(why))),
+                    Ok(()) => {
+                        // From here on nobody finds it; who did before has its command behind this one.
+                        self.registry.take_out(self.node.definition().id);
+                        return Some(Turn::Delete(Some(reply)));
+                    }
+                }
             }
+            question @ (ToQueue::Stats(_)
+            | ToQueue::Describe(_)
+            | ToQueue::Consumers(..)
+            | ToQueue::Confirmed(..)
+            | ToQueue::Purge(..)) => self.answer(question),
             ToQueue::Stop(stopped) => return Some(Turn::Stop(stopped)),
-            ToQueue::Delete => return Some(Turn::Delete),
+            ToQueue::Delete => return Some(Turn::Delete(None)),
         }
         None
     }
@@ -271,6 +245,10 @@ impl QueueTask {
                 }
                 Effect::Breaker { state } => {
                     wording::tell_breaker(&self.node.definition().name, *state, self.clock.now());
+                    continue;
+                }
+                Effect::Safe { token } => {
+                    self.confirm(*token);
                     continue;
                 }
                 Effect::Expire => {
@@ -360,7 +338,7 @@ impl QueueTask {
         }
     }
 
-    async fn delete(mut self) {
+    async fn delete(mut self, asked: Option<oneshot::Sender<Result<(), String>>>) {
         let id = self.node.definition().id;
         if self.node.definition().lifetime == Lifetime::Permanent {
             self.node.prepare_delete();
@@ -368,6 +346,9 @@ impl QueueTask {
             self.settle_down().await;
         } else {
             self.registry.remember(self.node.tally());
+        }
+        if let Some(asked) = asked.filter(|_| !self.dead) {
+            let _ = asked.send(Ok(()));
         }
         // From here on senders see for themselves that it is gone; those whose commands lie here cannot.
         self.mailbox.close();
@@ -387,6 +368,3 @@ impl QueueTask {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

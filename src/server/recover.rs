@@ -55,8 +55,13 @@ fn take(nodes: &mut FxHashMap<QueueId, Node>, found: Recovered, config: &Config,
     match found {
         Recovered::Queue(definition) => {
             let mut definition = (*definition).clone();
-            // The configuration rules; what the journal says is for queues it does not name.
-            definition.policy = config.policy_for(&definition.name);
+            // The configuration as it is now, and over it what was set for this queue alone.
+            let (policy, problems) = config.overlaid(&definition.name, &definition.settings);
+            for problem in problems {
+                let name = &definition.name;
+                warn!("queue {name:?}: what was set through management does not fit: {problem}");
+            }
+            definition.policy = policy;
             let seed = u64::from(definition.id.0) ^ clock.now().0;
             nodes.insert(definition.id, Node::new(definition, seed));
         }

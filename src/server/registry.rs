@@ -3,6 +3,8 @@
 //! Invariant: a name has at most one task at a time, and an id is never given twice. Held for a moment
 //! only, never across an await. Knows no queue's state.
 
+mod named;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxHashMap;
@@ -23,6 +25,8 @@ use crate::{
     store::Store,
 };
 
+pub use named::{Named, NotMade};
+
 /// Names of dynamic nodes begin so; no other node may.
 const DYNAMIC_PREFIX: &str = "verdict.dynamic.";
 
@@ -35,6 +39,7 @@ struct Shared {
     store: Arc<dyn Store>,
     live: Live,
     clock: Clock,
+    changes: named::Changes,
     /// Makes names of dynamic nodes unlike those of earlier runs.
     run: String,
 }
@@ -69,6 +74,8 @@ pub struct Watched {
 #[derive(Clone)]
 struct Handle {
     name: String,
+    /// Its own settings, which go before the configuration's.
+    settings: String,
     sender: mpsc::Sender<ToQueue>,
 }
 
@@ -77,7 +84,7 @@ impl Registry {
     pub fn new(store: Arc<dyn Store>, live: Live, clock: Clock) -> Self {
         let run = format!("{:x}-{:x}", store.epoch(), clock.now().0 & 0xff_ffff);
         let nodes = Mutex::new(Nodes { next_id: 2, ..Nodes::default() });
-        Self(Arc::new(Shared { nodes, store, live, clock, run }))
+        Self(Arc::new(Shared { nodes, store, live, clock, changes: named::Changes::default(), run }))
     }
 
     fn nodes(&self) -> MutexGuard<'_, Nodes> {
@@ -87,17 +94,17 @@ impl Registry {
 
     /// Takes in a node that recovery found.
     pub fn adopt(&self, node: Node) {
-        let definition = node.definition();
-        let (id, name) = (definition.id, definition.name.clone());
+        let id = node.definition().id;
         let mut nodes = self.nodes();
         nodes.next_id = nodes.next_id.max(id.main().0.saturating_add(2));
-        self.start(&mut nodes, node, id, name);
+        self.start(&mut nodes, node);
     }
 
-    fn start(&self, nodes: &mut Nodes, node: Node, id: QueueId, name: String) -> mpsc::Sender<ToQueue> {
+    fn start(&self, nodes: &mut Nodes, node: Node) -> mpsc::Sender<ToQueue> {
+        let QueueDefinition { id, name, settings, .. } = node.definition().clone();
         let sender = QueueTask::spawn(node, self.0.store.clone(), self.clone(), self.0.clock);
         nodes.by_name.insert(name.clone(), id);
-        nodes.by_id.insert(id, Handle { name, sender: sender.clone() });
+        nodes.by_id.insert(id, Handle { name, settings, sender: sender.clone() });
         self.share_memory(nodes, &sender);
         sender
     }
@@ -128,7 +135,8 @@ impl Registry {
             Address::Node { name, .. } => (name, false),
             Address::DeadLetter { queue } => (queue, true),
             Address::Management => {
-                return Err(NoPlace::NotImplemented("the $management node is not available yet".to_owned()));
+                let why = "requests go on a link with $management as its target, answers come on one with it as source";
+                return Err(NoPlace::NotImplemented(why.to_owned()));
             }
         };
         if wish.topic {
@@ -152,7 +160,7 @@ impl Registry {
             let why = "and the configuration (create) does not allow to make it by attaching";
             return Err(NoPlace::NotFound(format!("no queue {name:?}, {why}")));
         }
-        let (id, sender) = self.create(&mut nodes, name.to_owned(), Lifetime::Permanent)?;
+        let (id, sender) = self.create(&mut nodes, name.to_owned(), Lifetime::Permanent, String::new())?;
         Ok((Place { node: id, dead_letter }, sender))
     }
 
@@ -164,7 +172,7 @@ impl Registry {
         for name in self.0.live.now().config.declared_queues() {
             let mut nodes = self.nodes();
             if !nodes.by_name.contains_key(name) {
-                self.create(&mut nodes, name.to_owned(), Lifetime::Permanent)?;
+                self.create(&mut nodes, name.to_owned(), Lifetime::Permanent, String::new())?;
             }
         }
         Ok(())
@@ -181,7 +189,7 @@ impl Registry {
         let mut nodes = self.nodes();
         nodes.next_dynamic += 1;
         let name = format!("{DYNAMIC_PREFIX}{}-{}", self.0.run, nodes.next_dynamic);
-        let (id, sender) = self.create(&mut nodes, name.clone(), lifetime)?;
+        let (id, sender) = self.create(&mut nodes, name.clone(), lifetime, String::new())?;
         Ok((name, id, sender))
     }
 
@@ -190,6 +198,7 @@ impl Registry {
         nodes: &mut Nodes,
         name: String,
         lifetime: Lifetime,
+        settings: String,
     ) -> Result<(QueueId, mpsc::Sender<ToQueue>), NoPlace> {
         if nodes.stopping {
             return Err(NoPlace::NotFound("the broker is stopping".to_owned()));
@@ -200,10 +209,10 @@ impl Registry {
         }
         let id = QueueId(nodes.next_id);
         nodes.next_id = nodes.next_id.saturating_add(2);
-        let policy = self.0.live.now().config.policy_for(&name);
-        let definition = QueueDefinition { id, name: name.clone(), policy, lifetime, shard: 0 };
+        let (policy, _) = self.0.live.now().config.overlaid(&name, &settings);
+        let definition = QueueDefinition { id, name, policy, lifetime, shard: 0, settings };
         let node = Node::create(definition, u64::from(id.0) ^ self.0.clock.now().0);
-        let sender = self.start(nodes, node, id, name);
+        let sender = self.start(nodes, node);
         if nodes.storage_full {
             let _ = sender.try_send(ToQueue::Command(Command::StorageFull(true)));
         }
@@ -212,19 +221,19 @@ impl Registry {
 
     /// Takes a node out and ends its task.
     pub fn delete(&self, id: QueueId) {
-        let removed = {
-            let mut nodes = self.nodes();
-            let removed = nodes.by_id.remove(&id);
-            if let Some(handle) = &removed {
-                nodes.by_name.remove(&handle.name);
-            }
-            removed
-        };
-        if let Some(handle) = removed {
+        if let Some(sender) = self.take_out(id) {
             tokio::spawn(async move {
-                let _ = handle.sender.send(ToQueue::Delete).await;
+                let _ = sender.send(ToQueue::Delete).await;
             });
         }
+    }
+
+    /// Takes a node out: nobody finds it from now on. Its task goes on.
+    pub fn take_out(&self, id: QueueId) -> Option<mpsc::Sender<ToQueue>> {
+        let mut nodes = self.nodes();
+        let handle = nodes.by_id.remove(&id)?;
+        nodes.by_name.remove(&handle.name);
+        Some(handle.sender)
     }
 
     /// Sends a command to the queue of this name, creating it where that is allowed. `false`: no such queue.
@@ -282,9 +291,12 @@ impl Registry {
         let handles: Vec<Handle> = self.nodes().by_id.values().cloned().collect();
         let shared = config.memory_bytes != before.memory_bytes;
         let bytes = config.memory_bytes / (handles.len().max(1) as u64).next_power_of_two();
-        for Handle { name, sender } in handles {
-            let policy = config.policy_for(&name);
-            if policy != before.policy_for(&name) {
+        for Handle { name, settings, sender } in handles {
+            let (policy, problems) = config.overlaid(&name, &settings);
+            for problem in problems {
+                tracing::warn!("queue {name:?}: what was set through management does not fit: {problem}");
+            }
+            if policy != before.overlaid(&name, &settings).0 {
                 let _ = sender.send(ToQueue::Command(Command::Policy(Box::new(policy)))).await;
             }
             if shared {

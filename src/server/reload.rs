@@ -45,8 +45,16 @@ pub(super) struct Plan {
     pub restart: Vec<&'static str>,
 }
 
-/// Reads the configuration again and acts on it; whether it was taken.
-pub(super) async fn reload(source: &Arc<Source>, live: &Live, registry: &Registry) -> bool {
+/// Reads the configuration again and acts on it.
+///
+/// # Errors
+/// All that is wrong with it, a line each; then nothing was changed.
+pub(super) async fn reload(
+    source: &Arc<Source>,
+    live: &Live,
+    registry: &Registry,
+) -> Result<(), Vec<String>> {
+    let _alone = registry.changes().await;
     let reader = source.clone();
     let loaded = match tokio::task::spawn_blocking(move || (reader.load)()).await {
         Ok(loaded) => loaded,
@@ -63,7 +71,7 @@ pub(super) async fn reload(source: &Arc<Source>, live: &Live, registry: &Registr
                 error!("reload: {problem}");
             }
             error!("reload refused, nothing was changed");
-            return false;
+            return Err(problems);
         }
     };
     let before = live.now();
@@ -85,7 +93,7 @@ pub(super) async fn reload(source: &Arc<Source>, live: &Live, registry: &Registr
     if !more && level != before.config.log.level {
         set_log_level(source, &level);
     }
-    true
+    Ok(())
 }
 
 fn set_log_level(source: &Source, level: &str) {
@@ -150,6 +158,9 @@ fn limits(changes: &mut Vec<String>, old: &Limits, new: &Limits) {
 
 fn users(changes: &mut Vec<String>, old: &Config, new: &Config) {
     differ(changes, "auth.anonymous (new connections)", &old.auth.anonymous, &new.auth.anonymous);
+    let names =
+        |config: &Config| config.auth.managers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    differ(changes, "auth.managers", &names(old), &names(new));
     let (old, new) = (&old.auth.users, &new.auth.users);
     for (user, password) in new {
         match old.get(user) {

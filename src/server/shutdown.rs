@@ -9,7 +9,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{connection::ToConnection, listener::Connections, queue::ToQueue, registry::Registry};
+use super::{connection::ToConnection, connections::Connections, queue::ToQueue, registry::Registry};
 use crate::store::Store;
 
 /// How long connections have to close.

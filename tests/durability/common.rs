@@ -35,6 +35,7 @@ pub fn definition(id: u32) -> QueueDefinition {
         policy: QueuePolicy::default(),
         lifetime: Lifetime::Permanent,
         shard: 0,
+        settings: String::new(),
     }
 }
 

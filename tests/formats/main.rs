@@ -32,7 +32,14 @@ fn options() -> Options {
 fn definition() -> QueueDefinition {
     let policy =
         QueuePolicy { max_attempts: 3, dead_letter_queue: Some("graves".into()), ..QueuePolicy::default() };
-    QueueDefinition { id: QueueId(2), name: "orders".into(), policy, lifetime: Lifetime::Permanent, shard: 0 }
+    QueueDefinition {
+        id: QueueId(2),
+        name: "orders".into(),
+        policy,
+        lifetime: Lifetime::Permanent,
+        shard: 0,
+        settings: String::new(),
+    }
 }
 
 fn message(seq: u64) -> Message {

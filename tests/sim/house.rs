@@ -118,7 +118,7 @@ impl House {
         let id = QueueId(self.next_id);
         self.next_id += 2;
         let policy = self.policies.get(&name).cloned().unwrap_or_default();
-        let definition = QueueDefinition { id, name, policy, lifetime, shard: 0 };
+        let definition = QueueDefinition { id, name, policy, lifetime, shard: 0, settings: String::new() };
         let node = Node::create(definition.clone(), self.seeds.next());
         self.add(definition, node);
         id
@@ -358,6 +358,15 @@ impl Host for House {
     fn delete(&mut self, node: QueueId) {
         self.nodes.remove(&node);
         self.names.retain(|_, id| *id != node);
+    }
+
+    // Nobody manages this house: a request to `$management` is taken and never answered.
+    fn manage(
+        &mut self,
+        _: u64,
+        _: verdict::management::Operation,
+        _: &std::sync::Arc<verdict::container::Peer>,
+    ) {
     }
 
     fn send(&mut self, node: QueueId, command: Command) {

@@ -52,8 +52,14 @@ impl House {
     fn create(&mut self, name: String, lifetime: Lifetime) -> QueueId {
         let id = QueueId(self.next_id);
         self.next_id += 2;
-        let definition =
-            QueueDefinition { id, name: name.clone(), policy: self.policy.clone(), lifetime, shard: 0 };
+        let definition = QueueDefinition {
+            id,
+            name: name.clone(),
+            policy: self.policy.clone(),
+            lifetime,
+            shard: 0,
+            settings: String::new(),
+        };
         self.names.insert(name, id);
         self.nodes.insert(id, Node::create(definition, 1));
         id
@@ -172,6 +178,15 @@ impl Host for House {
         self.deleted.push(node);
         self.nodes.remove(&node);
         self.names.retain(|_, id| *id != node);
+    }
+
+    // Nobody manages this house: a request to `$management` is taken and never answered.
+    fn manage(
+        &mut self,
+        _: u64,
+        _: verdict::management::Operation,
+        _: &std::sync::Arc<verdict::container::Peer>,
+    ) {
     }
 
     fn send(&mut self, node: QueueId, command: Command) {

@@ -80,6 +80,7 @@ fn a_definition_comes_before_the_first_message_and_is_never_refused() {
         policy: Default::default(),
         lifetime: crate::broker::Lifetime::Permanent,
         shard: 0,
+        settings: String::new(),
     });
     ledger.put(QueueId(2), 1, message(), None);
     let records: Vec<_> = std::iter::from_fn(|| ledger.take_batch()).map(|batch| batch.records).collect();

@@ -28,6 +28,8 @@ pub(crate) struct Consumer {
     pub delivery_count: u32,
     /// What the client will still take.
     pub credit: u32,
+    /// Messages sent to it.
+    pub delivered: u64,
     pub room_messages: u32,
     pub room_bytes: i64,
     /// A drain, an echo not answered yet.
@@ -64,6 +66,7 @@ impl Consumer {
             default_outcome: wish.default_outcome,
             delivery_count: wish.delivery_count,
             credit: 0,
+            delivered: 0,
             room_messages: wish.room_messages,
             room_bytes: i64::try_from(wish.room_bytes).unwrap_or(i64::MAX),
             drain: false,
@@ -112,6 +115,7 @@ impl Consumer {
     pub(crate) fn sent(&mut self, bytes: u32) {
         self.delivery_count = self.delivery_count.wrapping_add(1);
         self.credit = self.credit.saturating_sub(1);
+        self.delivered += 1;
         self.room_messages = self.room_messages.saturating_sub(1);
         self.room_bytes = self.room_bytes.saturating_sub(i64::from(bytes));
     }
@@ -142,6 +146,11 @@ impl Consumer {
         if self.unsettled.len() > 2 * self.held + 64 {
             self.unsettled = self.holding(slot, entries).into();
         }
+    }
+
+    /// How many it holds.
+    pub(crate) fn held(&self) -> usize {
+        self.held
     }
 
     /// Whether it holds nothing.

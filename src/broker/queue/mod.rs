@@ -287,6 +287,11 @@ impl Queue {
         }
     }
 
+    /// All consumers.
+    pub(crate) fn attached(&self) -> impl Iterator<Item = &Consumer> {
+        self.consumers.iter().flatten()
+    }
+
     /// Slots for consumers, in use or not.
     #[cfg(test)]
     pub(crate) fn slots(&self) -> usize {

@@ -1,5 +1,7 @@
 //! Links through a container, a client's engine on the other end and a house that only takes notes.
 
+mod management;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use fe2o3_amqp_types::{
@@ -17,8 +19,9 @@ use crate::{
     },
     auth::Verdict,
     broker::{Command, ConnectionId, Effect, Lifetime, ProducerId, Publish, QueueId},
-    container::{Container, Host, NoPlace, Notice, Place, Wish},
+    container::{Container, Host, NoPlace, Notice, Peer, Place, Wish},
     limits,
+    management::Operation,
     time::Millis,
 };
 
@@ -29,6 +32,7 @@ const NOW: Millis = Millis(0);
 struct House {
     nodes: BTreeMap<String, QueueId>,
     sent: Vec<(QueueId, Command)>,
+    asked: Vec<(u64, Operation)>,
 }
 
 impl Host for House {
@@ -36,7 +40,10 @@ impl Host for House {
         Verdict::Allowed("anonymous".into())
     }
 
-    fn resolve(&mut self, address: &str, _: Wish) -> Result<Place, NoPlace> {
+    fn resolve(&mut self, address: &str, wish: Wish) -> Result<Place, NoPlace> {
+        if wish.existing && address.starts_with("no-") {
+            return Err(NoPlace::NotFound("no such queue".into()));
+        }
         let next = QueueId(2 + 2 * u32::try_from(self.nodes.len()).unwrap());
         let node = *self.nodes.entry(address.to_owned()).or_insert(next);
         Ok(Place { node, dead_letter: false })
@@ -47,6 +54,10 @@ impl Host for House {
     }
 
     fn delete(&mut self, _: QueueId) {}
+
+    fn manage(&mut self, token: u64, operation: Operation, _: &Arc<Peer>) {
+        self.asked.push((token, operation));
+    }
 
     fn send(&mut self, node: QueueId, command: Command) {
         self.sent.push((node, command));
@@ -93,12 +104,22 @@ impl Rig {
     }
 
     fn attach(&mut self, role: Role, name: &str, address: Option<&str>) -> LinkId {
-        let address = address.map(str::to_owned);
-        let (mut source, mut target) = (Source::default(), Target::default());
-        match role {
-            Role::Sender => target.address = address,
-            Role::Receiver => source.address = address,
-        }
+        let (source, target) = match role {
+            Role::Sender => (None, address),
+            Role::Receiver => (address, None),
+        };
+        self.attach_between(role, name, source, target)
+    }
+
+    fn attach_between(
+        &mut self,
+        role: Role,
+        name: &str,
+        source: Option<&str>,
+        target: Option<&str>,
+    ) -> LinkId {
+        let source = Source { address: source.map(str::to_owned), ..Source::default() };
+        let target = Target { address: target.map(str::to_owned), ..Target::default() };
         let attach = Attach {
             name: name.to_owned(),
             handle: Handle(0),

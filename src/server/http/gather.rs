@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 
 use super::super::{
+    ask,
     queue::{Snapshot, ToQueue},
     registry::Registry,
 };
@@ -39,25 +40,9 @@ pub(super) struct Queues {
 pub(super) async fn queues(registry: &Registry, dynamic: &mut Tally) -> Queues {
     let deadline = Instant::now() + PATIENCE;
     let (handles, ended) = registry.watched();
-    let mut asked = Vec::with_capacity(handles.len());
-    let mut busy = Vec::new();
-    for handle in handles {
-        let (reply, answer) = oneshot::channel();
-        // A full mailbox must not hold up the questions to the others.
-        if let Err(failed) = handle.sender.try_send(ToQueue::Stats(reply)) {
-            busy.push((handle.sender.clone(), failed.into_inner()));
-        }
-        asked.push((handle.name, handle.dynamic, answer));
-    }
-    for (sender, question) in busy {
-        // A queue that has ended, or has no time, is counted below.
-        let _ = tokio::time::timeout_at(deadline, sender.send(question)).await;
-    }
-    let mut answered = Vec::with_capacity(asked.len());
-    for (name, is_dynamic, answer) in asked {
-        let snapshot = tokio::time::timeout_at(deadline, answer).await.ok().and_then(Result::ok);
-        answered.push((name, is_dynamic, snapshot));
-    }
+    let answered = ask::all(handles, ToQueue::Stats, deadline).await;
+    let answered =
+        answered.into_iter().map(|(queue, snapshot)| (queue.name, queue.dynamic, snapshot)).collect();
     sum(answered, &ended, dynamic)
 }
 

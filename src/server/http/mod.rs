@@ -29,7 +29,7 @@ use axum::{
 use tokio::{net::TcpSocket, sync::Mutex};
 use tracing::{error, info, warn};
 
-use super::{clock::Clock, listener::Connections, registry::Registry};
+use super::{clock::Clock, connections::Connections, registry::Registry};
 use crate::{broker::Tally, store::Store};
 
 /// Connections waiting to be accepted.
@@ -91,7 +91,7 @@ impl Watch {
     }
 
     /// Why it cannot take new messages now, if it cannot.
-    fn unready(&self) -> Option<&'static str> {
+    pub fn unready(&self) -> Option<&'static str> {
         let Some(house) = self.0.house.get() else {
             return Some("recovering: the journal is being read");
         };

@@ -18,6 +18,7 @@ async fn a_connection_that_joins_while_the_node_is_deleted_is_told_so() {
         policy: QueuePolicy::default(),
         lifetime: Lifetime::DeleteOnClose,
         shard: 0,
+        settings: String::new(),
     };
     let queue = QueueTask::spawn(Node::create(definition, 1), store, registry, clock);
     let (sender, mut mailbox) = mpsc::unbounded_channel();

@@ -59,7 +59,14 @@ fn state(count: u32) -> Arc<EntryState> {
 
 fn definition(id: u32) -> Arc<QueueDefinition> {
     let (policy, lifetime) = (QueuePolicy::default(), Lifetime::Permanent);
-    Arc::new(QueueDefinition { id: QueueId(id), name: format!("q{id}"), policy, lifetime, shard: 0 })
+    Arc::new(QueueDefinition {
+        id: QueueId(id),
+        name: format!("q{id}"),
+        policy,
+        lifetime,
+        shard: 0,
+        settings: String::new(),
+    })
 }
 
 /// A valid history, with the seqs spread so that a queue has several blocks.

@@ -14,8 +14,10 @@ const STATE_VERSION: u8 = 1;
 const DEFINITION_TOML: u8 = 1;
 /// In postcard, for values TOML cannot hold (integers above `i64::MAX`); of policies without rules.
 const DEFINITION_POSTCARD_V1: u8 = 2;
-/// The same, of policies with rules. Postcard knows no missing fields: more of them need another layout.
-const DEFINITION_POSTCARD: u8 = 3;
+/// The same, of policies with rules and definitions without settings.
+const DEFINITION_POSTCARD_V2: u8 = 3;
+/// The same, with settings. Postcard knows no missing fields: more of them need another layout.
+const DEFINITION_POSTCARD: u8 = 4;
 
 /// A state as bytes, with the version of its layout in front.
 #[must_use]
@@ -62,6 +64,16 @@ pub fn definition_from_bytes(bytes: &[u8]) -> Result<QueueDefinition, DecodeErro
         Some((&DEFINITION_POSTCARD_V1, rest)) => {
             postcard::from_bytes(rest).map(definition_v1).map_err(|error| inner(error.to_string()))
         }
+        Some((&DEFINITION_POSTCARD_V2, rest)) => postcard::from_bytes(rest)
+            .map(|(id, name, policy, lifetime, shard)| QueueDefinition {
+                id,
+                name,
+                policy,
+                lifetime,
+                shard,
+                settings: String::new(),
+            })
+            .map_err(|error| inner(error.to_string())),
         Some((&DEFINITION_POSTCARD, rest)) => {
             postcard::from_bytes(rest).map_err(|error| inner(error.to_string()))
         }
@@ -92,5 +104,5 @@ fn definition_v1(
         crash_suspects,
         ..QueuePolicy::default()
     };
-    QueueDefinition { id, name, policy, lifetime, shard }
+    QueueDefinition { id, name, policy, lifetime, shard, settings: String::new() }
 }

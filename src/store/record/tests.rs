@@ -77,6 +77,7 @@ fn definition(max_bytes: Option<u64>) -> QueueDefinition {
         policy,
         lifetime: Lifetime::Permanent,
         shard: 0,
+        settings: String::new(),
     }
 }
 
@@ -173,6 +174,7 @@ fn a_definition_in_postcard_from_before_there_were_rules_is_read() {
         (old.max_attempts, &old.retry_delay, None::<String>, None::<u64>, old.max_bytes, old.when_full);
     let policy = (policy, old.max_ttl_ms, old.expired, old.stranded_after_ms, old.crash_suspects);
     bytes = postcard::to_extend(&(id, name, policy, lifetime, shard), bytes).unwrap();
-    let expected = QueueDefinition { id, name: name.into(), policy: old, lifetime, shard };
+    let expected =
+        QueueDefinition { id, name: name.into(), policy: old, lifetime, shard, settings: String::new() };
     assert_eq!(definition_from_bytes(&bytes).unwrap(), expected);
 }

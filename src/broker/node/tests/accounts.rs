@@ -367,10 +367,10 @@ fn purge_removes_what_waits_and_leaves_what_is_handed_out() {
     let mut rig = Rig::new();
     rig.publish_n(10);
     rig.subscribe(wish(1), 2);
-    rig.run(Command::Purge { dead_letter: false });
+    rig.purge(false);
     assert_eq!(rig.node.counts().0, Counts { acquired: 2, bytes: 200, consumers: 1, ..Counts::default() });
     assert_eq!(rig.journal.messages.len(), 2);
     rig.settle(1, 1, Outcome::Rejected(None));
-    rig.run(Command::Purge { dead_letter: true });
+    rig.purge(true);
     assert_eq!(rig.journal.messages.len(), 1);
 }

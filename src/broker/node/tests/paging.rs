@@ -137,7 +137,7 @@ fn a_message_removed_while_it_is_read_is_gone() {
     let mut rig = paged(10);
     rig.auto_load = false;
     rig.consumer(1);
-    rig.run(Command::Purge { dead_letter: false });
+    rig.purge(false);
     rig.auto_load = true;
     rig.pass(1);
     assert_eq!(rig.seqs(), Vec::<u64>::new());
@@ -168,7 +168,7 @@ fn reads_of_messages_that_went_meanwhile_do_not_use_up_the_reads_allowed() {
         rig.auto_load = false;
         rig.consumer(1);
         rig.leave(1, DetachCause::Clean);
-        rig.run(Command::Purge { dead_letter: false });
+        rig.purge(false);
         rig.loads.clear();
     }
     rig.publish_n(10);

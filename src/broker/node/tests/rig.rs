@@ -33,6 +33,7 @@ pub struct Stored {
 #[derive(Debug, Default)]
 pub struct Journal {
     pub messages: BTreeMap<(QueueId, Seq), Stored>,
+    pub definitions: Vec<QueueDefinition>,
     bodies: HashMap<(u32, u32), Arc<Message>>,
     pub segment: u32,
     next: u32,
@@ -107,7 +108,8 @@ impl Journal {
                     self.messages.insert((queue, seq), stored);
                     locations.push(Some(location));
                 }
-                Record::Define(_) | Record::Delete(_) => {}
+                Record::Define(definition) => self.definitions.push((*definition).clone()),
+                Record::Delete(_) => {}
             }
         }
         Committed { ticket: batch.ticket, locations }
@@ -160,13 +162,21 @@ pub struct Rig {
     pub evacuated: Vec<u32>,
     pub expired: usize,
     pub breaker: Vec<BreakerState>,
+    pub safe: Vec<u64>,
     /// Number of effects, to see that answers are grouped.
     pub published_effects: usize,
     token: u64,
 }
 
 pub fn definition(policy: QueuePolicy) -> QueueDefinition {
-    QueueDefinition { id: QueueId(4), name: "orders".into(), policy, lifetime: Lifetime::Permanent, shard: 0 }
+    QueueDefinition {
+        id: QueueId(4),
+        name: "orders".into(),
+        policy,
+        lifetime: Lifetime::Permanent,
+        shard: 0,
+        settings: String::new(),
+    }
 }
 
 impl Rig {
@@ -197,6 +207,7 @@ impl Rig {
             evacuated: Vec::new(),
             expired: 0,
             breaker: Vec::new(),
+            safe: Vec::new(),
             published_effects: 0,
             token: 0,
         }
@@ -287,6 +298,7 @@ impl Rig {
             Effect::MoveOut { queue, message } => self.moves_out.push((queue, *message)),
             Effect::MovedIn { from, taken } => self.moved_in.push((from, taken)),
             Effect::Breaker { state } => self.breaker.push(state),
+            Effect::Safe { token } => self.safe.push(token),
             Effect::Expire => self.expired += 1,
         }
     }
@@ -308,6 +320,12 @@ impl Rig {
         let (consumer, delivery_count) = (wish.consumer, wish.delivery_count);
         self.run(Command::Subscribe(Box::new(wish)));
         self.run(Command::Flow { consumer, delivery_count, credit, drain: false, echo: false });
+    }
+
+    /// Removes all that waits, and commits that.
+    pub fn purge(&mut self, dead_letter: bool) {
+        self.node.purge(dead_letter, 0..u64::MAX, usize::MAX);
+        self.flush(Vec::new());
     }
 
     /// A consumer of the queue with plenty of credit.
