@@ -236,17 +236,17 @@ impl Management {
 
 /// The broker understood, and says no.
 fn refused(answer: &Answer, operation: &str, entity: &str) -> Failure {
-    let mut message = answer.description.clone();
-    if message.is_empty() {
-        message = format!("the broker refused {operation} {entity} with status {}", answer.code);
-    }
-    if let Some(condition) =
-        answer.condition.as_ref().filter(|condition| !message.contains(condition.as_str()))
-    {
-        message = format!("{message} ({condition})");
-    }
+    // The description says what the condition says, in words for people.
+    let message = match (answer.description.as_str(), &answer.condition) {
+        ("", Some(condition)) => format!("the broker refused {operation} {entity}: {condition}"),
+        ("", None) => format!("the broker refused {operation} {entity} with status {}", answer.code),
+        (description, _) => description.to_owned(),
+    };
     let failure = if answer.code == 400 { Failure::usage(message) } else { Failure::new(message) };
     match (answer.code, entity) {
+        (400, QUEUE) if matches!(operation, "CREATE" | "UPDATE") => {
+            failure.hint("config.example.toml explains every setting of a queue")
+        }
         (403, _) => failure.hint("auth.managers in the broker's configuration says who may manage it"),
         (404, QUEUE) => failure.hint("`verdict queue ls` shows the queues there are"),
         (404, DEAD_LETTER) => failure

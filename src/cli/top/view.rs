@@ -30,9 +30,9 @@ pub(super) enum Sort {
     Done,
     Failed,
     Ready,
-    Acquired,
     Delayed,
     Dead,
+    Acquired,
     Oldest,
 }
 
@@ -147,12 +147,13 @@ impl View {
             right("done/s"),
             right("failed/s"),
             right("ready"),
-            right("acquired"),
             right("delayed"),
             right("dead"),
+            // What comes behind this is what a narrow terminal does without.
+            left("breaker"),
+            right("acquired"),
             right("cons"),
             right("oldest"),
-            left("breaker"),
         ];
         let mut table = Table::new(&head);
         for queue in self.sorted(now, rates) {
@@ -165,12 +166,12 @@ impl View {
                 rate(2),
                 rate(3),
                 cell("ready"),
-                cell("acquired"),
                 cell("delayed"),
                 cell("dead"),
+                breaker_words(queue, now.now_ms),
+                cell("acquired"),
                 cell("consumers"),
                 oldest(queue),
-                breaker_words(queue, now.now_ms),
             ]);
         }
         table.render(columns)
