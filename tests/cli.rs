@@ -188,6 +188,97 @@ fn consumers_are_seen_and_their_connection_is_closed() {
     broker.until("consumer ls q", |got| got["consumers"] == json!([]));
 }
 
+/// A queue with dead letters: messages that a consumer rejected.
+fn with_dead_letters(count: u64) -> Broker {
+    let broker = Broker::start();
+    broker.ok(&format!("send orders --body hello --count {count} --message-id m-%d --quiet"));
+    let reject = "receive orders --outcome rejected --condition shop:no-stock --description none-left";
+    broker.ok(&format!("{reject} --count {count}"));
+    broker.until("queue show orders", |queue| queue["dead"] == json!(count));
+    broker
+}
+
+#[test]
+#[ignore = "the node answers 501 so far"]
+fn dead_letters_are_found_counted_and_shown() {
+    let broker = with_dead_letters(3);
+    let page = broker.json("dead-letter ls orders --condition shop:* --limit 2");
+    assert_eq!(page["letters"].as_array().map(Vec::len), Some(2));
+    assert_eq!((&page["total"], page["next"].is_u64()), (&json!(3), true));
+    let letter = &page["letters"][0];
+    assert_eq!((&letter["reason"], &letter["message-id"]), (&json!("rejected"), &json!("m-1")));
+    let none = broker.run("dead-letter ls orders --reason expired");
+    assert_eq!((none.code, none.err.as_str()), (Some(0), "no dead letters in orders that match\n"));
+    let causes = broker.json("dead-letter causes orders");
+    assert_eq!(causes["causes"][0]["count"], json!(3));
+    let cause = causes["causes"][0]["id"].as_str().unwrap();
+    assert_eq!(broker.json(&format!("dead-letter ls orders --cause {cause}"))["total"], json!(3));
+    let shown = broker.ok("dead-letter show orders --message-id m-2");
+    for part in ["dead letter ", "(m-2)", "rejected by verdict-cli-", "shop:no-stock: none-left", "  hello"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let told = broker.run("explain m-2");
+    assert!(told.out.contains("why it is not delivered now"), "{told:?}");
+    assert!(told.err.contains("dead-letter replay orders"), "{told:?}");
+}
+
+#[test]
+#[ignore = "the node answers 501 so far"]
+fn dead_letters_are_put_back_once() {
+    let broker = with_dead_letters(3);
+    let dry = broker.ok("dead-letter replay orders --all --dry-run");
+    assert_eq!(dry, "3 dead letters of orders would be put back; nothing was done\n");
+    let done = broker.json("dead-letter replay orders --all --id fix");
+    assert_eq!((&done["state"], &done["replayed"]), (&json!("done"), &json!(3)));
+    let again = broker.json("dead-letter replay orders --all --id fix");
+    assert_eq!(again["replayed"].as_u64().unwrap_or(0) % 3, 0, "{again}");
+    broker.until("queue show orders", |queue| queue["ready"] == json!(3) && queue["dead"] == json!(0));
+    assert!(broker.ok("replay ls").contains("fix"));
+    assert_eq!(broker.json("replay show fix")["queue"], json!("orders"));
+}
+
+#[test]
+#[ignore = "the node answers 501 so far"]
+fn replay_goes_on_without_its_watcher_and_is_stopped() {
+    let broker = with_dead_letters(50);
+    let watcher = broker.command("dead-letter replay orders --all --id slow --rate 1").spawn().unwrap();
+    let running = |got: &Json| got["replays"].as_array().is_some_and(|all| !all.is_empty());
+    broker.until("replay ls", running);
+    // It takes the signal once it watches; before that the signal ends it, and nothing is told.
+    let pid = rustix::process::Pid::from_child(&watcher);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let ran = Ran::of(watcher.wait_with_output().unwrap());
+    assert!(ran.code.is_none_or(|code| code == 1), "{ran:?}");
+    assert_eq!(broker.json("replay show slow")["state"], json!("running"));
+    broker.ok("replay stop slow");
+    broker.until("replay show slow", |got| got["state"] == json!("stopped"));
+    let done = broker.json("dead-letter replay orders --all --id slow");
+    assert_eq!(done["state"], json!("done"));
+    broker.until("queue show orders", |queue| queue["ready"] == json!(50) && queue["dead"] == json!(0));
+}
+
+#[test]
+#[ignore = "the node answers 501 so far"]
+fn dead_letters_are_exported_purged_and_imported() {
+    let broker = with_dead_letters(3);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("dead.jsonl");
+    let name = file.to_str().unwrap();
+    broker.ok(&format!("dead-letter export orders {name}"));
+    assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 3);
+    let told = broker.json(&format!("dead-letter import orders {name}"));
+    assert_eq!(told, json!({ "imported": 0, "skipped": 3 }));
+    let before = broker.json("dead-letter show orders --message-id m-2");
+    assert_eq!(broker.ok("dead-letter purge orders --all --yes"), "3 dead letters of orders removed\n");
+    let told = broker.json(&format!("dead-letter import orders {name}"));
+    assert_eq!(told, json!({ "imported": 3, "skipped": 0 }));
+    let after = broker.json("dead-letter show orders --message-id m-2");
+    for field in ["body", "failures", "reason", "condition", "description", "time", "attempts", "properties"]
+    {
+        assert_eq!(after[field], before[field], "{field}");
+    }
+}
+
 #[test]
 fn top_tells_rates_in_batches() {
     let broker = Broker::start();

@@ -3,6 +3,7 @@
 mod fake;
 mod managed;
 mod managed_dead;
+mod top;
 mod words;
 
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};

@@ -11,6 +11,7 @@ use std::{
 
 use fe2o3_amqp_types::primitives::Value;
 use serde_json::{Value as Json, json};
+use tokio::sync::mpsc;
 
 use super::export::BINARY;
 use crate::cli::{
@@ -46,7 +47,7 @@ impl Args {
         import(node, out, &self.queue, &name, self.open()?).await
     }
 
-    fn open(&self) -> Result<Box<dyn BufRead>, Failure> {
+    fn open(&self) -> Result<Box<dyn BufRead + Send>, Failure> {
         if self.file.as_os_str() == "-" {
             return Ok(Box::new(BufReader::new(std::io::stdin())));
         }
@@ -69,27 +70,27 @@ async fn import(
     out: &mut Out,
     queue: &str,
     name: &str,
-    reader: impl BufRead,
+    reader: impl BufRead + Send + 'static,
 ) -> Result<(), Failure> {
     let mut done = Done::default();
     let mut batch = Vec::new();
     let mut bytes = 0;
     let mut number = 0;
-    for line in reader.lines() {
-        number += 1;
+    let mut lines = lines(reader);
+    while let Some(line) = lines.recv().await {
         let line = line.map_err(|error| error.to_string());
-        let letter = line.and_then(|line| {
-            bytes += line.len();
-            if line.trim().is_empty() { Ok(None) } else { letter(&line).map(Some) }
-        });
-        match letter {
-            Ok(letter) => batch.extend(letter),
-            Err(why) => return Err(stopped(&done, &format!("{name} line {number}: {why}"))),
-        }
-        if batch.len() >= BATCH || bytes >= BATCH_BYTES {
+        let length = line.as_ref().map_or(0, String::len);
+        // A large letter goes alone: the broker bounds what one request may hold.
+        if batch.len() >= BATCH || bytes + length > BATCH_BYTES {
             send(node, queue, name, &mut batch, number, &mut done).await?;
             bytes = 0;
             out.progress(&format!("{} imported, {} skipped", done.imported, done.skipped));
+        }
+        number += 1;
+        bytes += length;
+        match line.and_then(|line| letter(&line)) {
+            Ok(letter) => batch.extend(letter),
+            Err(why) => return Err(stopped(&done, &format!("{name} line {number}: {why}"))),
         }
     }
     send(node, queue, name, &mut batch, number, &mut done).await?;
@@ -99,6 +100,13 @@ async fn import(
     };
     let words = format!("{} imported into {queue}{skipped}", human::count(done.imported, "dead letter"));
     out.told(&json!({ "imported": done.imported, "skipped": done.skipped }), &words)
+}
+
+/// The lines, read on a thread of their own: while a pipe has nothing to give, heartbeats must go on.
+fn lines(reader: impl BufRead + Send + 'static) -> mpsc::Receiver<std::io::Result<String>> {
+    let (sender, lines) = mpsc::channel(64);
+    std::thread::spawn(move || reader.lines().try_for_each(|line| sender.blocking_send(line)));
+    lines
 }
 
 async fn send(
@@ -136,8 +144,11 @@ fn stopped(done: &Done, why: &str) -> Failure {
         .hint("once that is mended, import the whole file again: what is there already is skipped")
 }
 
-/// A LETTER, from a line.
-fn letter(line: &str) -> Result<Value, String> {
+/// A LETTER, from a line; nothing from an empty one.
+fn letter(line: &str) -> Result<Option<Value>, String> {
+    if line.trim().is_empty() {
+        return Ok(None);
+    }
     let expected = "expected an object as `verdict dead-letter export` writes it";
     let parsed: Json =
         serde_json::from_str(line).map_err(|error| format!("{expected}, got no JSON: {error}"))?;
@@ -158,5 +169,5 @@ fn letter(line: &str) -> Result<Value, String> {
         };
         pairs.push((key.as_str(), value));
     }
-    Ok(Value::Map(json::map(pairs.into_iter())))
+    Ok(Some(Value::Map(json::map(pairs.into_iter()))))
 }

@@ -53,7 +53,7 @@ async fn run(args: &Args, node: &mut Management, out: &mut Out) -> Result<(), Fa
                 &format!("no dead letters in {queue}{}", args.filter.words()),
             );
         }
-        confirm(&format!("remove {} of {queue}", human::count(total, "dead letter")), queue, false)?;
+        confirm(&format!("remove {} of {queue}", human::count(total, "dead letter")), queue, false).await?;
     }
     // The contract: "An empty filter must be said: {all: true}".
     let body = if args.all { json!({ "all": true }) } else { json!({ "filter": filter }) };

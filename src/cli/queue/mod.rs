@@ -226,7 +226,7 @@ async fn delete(
     if force && !yes {
         let queue = node.ask(Ask::new("READ", QUEUE, name)).await?;
         let dead = human::count(json::number(&queue, "dead").unwrap_or(0), "dead letter");
-        confirm(&format!("remove the queue {name} with {} and {dead}", waiting(&queue)), name, false)?;
+        confirm(&format!("remove the queue {name} with {} and {dead}", waiting(&queue)), name, false).await?;
     }
     let arguments = if force { json!({ "if-empty": false, "if-unused": false }) } else { json!({}) };
     node.ask(Ask::new("DELETE", QUEUE, name).with(arguments)).await?;
@@ -236,7 +236,7 @@ async fn delete(
 async fn purge(node: &mut Management, out: &mut Out, name: &str, yes: bool) -> Result<(), Failure> {
     if !yes {
         let queue = node.ask(Ask::new("READ", QUEUE, name)).await?;
-        confirm(&format!("remove {} from {name}", waiting(&queue)), name, false)?;
+        confirm(&format!("remove {} from {name}", waiting(&queue)), name, false).await?;
     }
     let answer = node.ask(Ask::new("PURGE", QUEUE, name)).await?;
     let removed = json::number(&answer, "removed").unwrap_or(0);

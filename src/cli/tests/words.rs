@@ -186,15 +186,17 @@ fn settings_nest_and_contradict_each_other_not() {
     }
 }
 
-#[test]
-fn what_is_lost_for_good_is_confirmed() {
-    let decide = |yes, person: Option<&str>| decide("remove it", "orders", yes, person.map(str::as_bytes));
-    assert_eq!(decide(true, None), Ok(()));
-    assert_eq!(decide(false, Some("orders\n")), Ok(()));
+#[tokio::test]
+async fn what_is_lost_for_good_is_confirmed() {
+    let typed = |answer: &str| Some(std::future::ready(Ok(answer.to_owned())));
+    let nobody = typed("").filter(|_| false);
+    assert_eq!(decide("remove it", "orders", true, nobody).await, Ok(()));
+    assert_eq!(decide("remove it", "orders", false, typed("orders\n")).await, Ok(()));
     for answer in ["y\n", "order\n", "", "ORDERS\n"] {
-        assert_eq!(decide(false, Some(answer)).unwrap_err().message(), "not confirmed; nothing was done");
+        let refused = decide("remove it", "orders", false, typed(answer)).await.unwrap_err();
+        assert_eq!(refused.message(), "not confirmed; nothing was done", "{answer:?}");
     }
-    let script = decide(false, None).unwrap_err();
+    let script = decide("remove it", "orders", false, typed("").filter(|_| false)).await.unwrap_err();
     assert_eq!(script.message(), "this would remove it, for good; nothing was done");
     assert_eq!(script.exit_code(), std::process::ExitCode::from(2));
 }

@@ -17,10 +17,10 @@ use super::{
     out::Out,
     send::duration,
 };
-use sample::{Rates, Sample};
 use screen::Screen;
-use view::{Sort, View};
 
+pub(super) use sample::{Rates, Sample};
+pub(super) use view::{Sort, View};
 #[cfg(test)]
 pub(super) use {screen::keys, view::Key};
 

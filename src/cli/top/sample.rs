@@ -12,7 +12,7 @@ use crate::cli::{json, moment};
 
 /// What the broker said.
 #[derive(Debug, Clone)]
-pub(super) struct Sample {
+pub(in crate::cli) struct Sample {
     pub at: Instant,
     pub now_ms: u64,
     pub broker: Json,
@@ -29,13 +29,13 @@ const SUMS: [(&str, &[&str]); 4] = [
 
 /// Things a second, in tenths.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Rate {
+pub(in crate::cli) struct Rate {
     pub tenths: [u64; 4],
 }
 
 /// Rates of each queue, where they are known.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Rates {
+pub(in crate::cli) struct Rates {
     queues: BTreeMap<String, Rate>,
     elapsed_ms: u64,
 }

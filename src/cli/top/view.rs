@@ -23,7 +23,7 @@ const NO_RATE: &str = "-";
 
 /// What the queues are sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Sort {
+pub(in crate::cli) enum Sort {
     Name,
     In,
     Out,
@@ -52,7 +52,7 @@ pub(in crate::cli) enum Key {
 
 /// How the person wants to see it.
 #[derive(Debug, Clone)]
-pub(super) struct View {
+pub(in crate::cli) struct View {
     pub interval: Duration,
     pub paused: bool,
     sort: Sort,
