@@ -244,11 +244,11 @@ fn replay_goes_on_without_its_watcher_and_is_stopped() {
     let watcher = broker.command("dead-letter replay orders --all --id slow --rate 1").spawn().unwrap();
     let running = |got: &Json| got["replays"].as_array().is_some_and(|all| !all.is_empty());
     broker.until("replay ls", running);
-    // It takes the signal once it watches; before that the signal ends it, and nothing is told.
     let pid = rustix::process::Pid::from_child(&watcher);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     let ran = Ran::of(watcher.wait_with_output().unwrap());
-    assert!(ran.code.is_none_or(|code| code == 1), "{ran:?}");
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{ran:?}");
+    assert!(ran.err.contains("verdict replay stop slow"), "{ran:?}");
     assert_eq!(broker.json("replay show slow")["state"], json!("running"));
     broker.ok("replay stop slow");
     broker.until("replay show slow", |got| got["state"] == json!("stopped"));

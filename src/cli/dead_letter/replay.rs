@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value as Json, json};
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::filter::Filter;
@@ -78,44 +78,39 @@ async fn run(args: &Args, node: &mut Management, out: &mut Out) -> Result<(), Fa
         "limit": args.limit,
         "canary": args.canary,
     });
-    let started = node.ask(Ask::new("REPLAY", DEAD_LETTER, queue).with(body)).await;
+    let ask = Ask::new("REPLAY", DEAD_LETTER, queue).with(body);
     if args.dry_run {
-        let answer = started?;
+        let answer = node.ask(ask).await?;
         let matching = json::number(&answer, "matching").unwrap_or(0);
-        let words = format!(
-            "{} of {queue} would be put back; nothing was done",
-            human::count(matching, "dead letter")
-        );
+        let words =
+            format!("{} of {queue} would be put back; nothing was done", human::count(matching, "dead letter"));
         return out.told(&answer, &words);
     }
-    let started = started?;
-    if args.detach {
-        return out
-            .told(&started, &format!("replay {id} runs; `verdict replay show {id}` tells how far it is"));
-    }
     tokio::select! {
-        ended = watch(args, node, out, &id, started) => ended,
+        ended = start(args, node, out, &id, ask) => ended,
         () = interrupted() => Err(goes_on(args, &id)),
     }
 }
 
-/// Waits for its end, telling how far it is.
-async fn watch(
+/// Starts it, and waits for its end, telling how far it is.
+async fn start(
     args: &Args,
     node: &mut Management,
     out: &mut Out,
     id: &str,
-    started: Json,
+    ask: Ask,
 ) -> Result<(), Failure> {
     let began = Instant::now();
-    let mut now = started;
+    let mut now = node.ask(ask).await?;
+    if args.detach {
+        return out.told(&now, &format!("replay {id} runs; `verdict replay show {id}` tells how far it is"));
+    }
     while !replay::is_over(&now) {
         let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         out.progress(&format!("{}  (Ctrl-C leaves it to the broker)", replay::progress(&now, elapsed_ms)));
         sleep(args.poll).await;
         now = node.ask(Ask::new("READ", REPLAY, id)).await.map_err(|failure| {
-            failure
-                .hint(format!("the same command with --id {id} goes on with it, and puts nothing back twice"))
+            failure.hint(format!("the same command with --id {id} goes on with it, and puts nothing back twice"))
         })?;
     }
     if out.json {
