@@ -4,6 +4,10 @@
 
 /// Most failures kept in a message's failure record; older ones are counted and dropped.
 pub const FAILURES_KEPT: usize = 32;
+/// Most replays a message remembers; an older one could then put it back a second time.
+pub const REPLAYS_KEPT: usize = 16;
+/// Longest name of a replay, in bytes: each message it puts back keeps it.
+pub const REPLAY_ID_BYTES: usize = 128;
 /// Most bytes kept of the condition of a consumer's error; what is longer is cut.
 pub const CAUSE_CONDITION_BYTES: usize = 256;
 /// The same of its description. A disposition copies its error to every message it names, and each of these keeps

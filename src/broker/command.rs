@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use super::{
-    Annotations, Cause, Committed, ConsumerId, Location, Message, ProducerId, QueuePolicy, Seq, Ticket,
+    Annotations, Cause, Committed, ConsumerId, EntryState, Location, Message, ProducerId, QueuePolicy, Seq,
+    Ticket,
 };
 use crate::time::Millis;
 
@@ -36,8 +37,8 @@ pub enum Command {
     /// The store had no room for a batch of new messages and wrote nothing of it: they are taken back and
     /// their publishers refused.
     CommitFailed { ticket: Ticket },
-    /// Bodies asked for with `Effect::Load`; `None`: could not be read (the store reports it poisoned).
-    Loaded { dead_letter: bool, bodies: Vec<(Seq, Option<Arc<Message>>)> },
+    /// What was asked for with `Effect::Load`.
+    Loaded { dead_letter: bool, loaded: Vec<Loaded> },
     /// The store has, or has no longer, room for new messages.
     StorageFull(bool),
     /// The store wants what it has at segments up to this one written again, at most `limit` messages
@@ -57,6 +58,17 @@ pub enum Command {
     Confirm { token: u64 },
     /// Set the breaker by hand: open until then, or closed. From there it goes on by itself.
     SetBreaker { open_until: Option<Millis> },
+}
+
+/// A message read back from the store.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// Which.
+    pub seq: Seq,
+    /// The message; `None`: it could not be read.
+    pub body: Option<Arc<Message>>,
+    /// Its state, where that was asked for and could be read.
+    pub state: Option<Arc<EntryState>>,
 }
 
 /// One message to be queued.

@@ -30,6 +30,9 @@ impl Node {
             }
             self.written(queue, seq, locations.next().flatten());
         }
+        for (queue, seq, state) in pending.states {
+            self.queue_mut(queue.is_dead_letter()).state_stored(seq, &state);
+        }
         for notice in pending.notices {
             self.ledger.notify(notice);
         }

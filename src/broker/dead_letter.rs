@@ -63,6 +63,7 @@ impl Node {
         main.set_status(seq, Status::Moving);
         let Some(entry) = main.entries.get_mut(seq) else { return Fate::Unrecorded };
         self.tally.died(reason);
+        self.watch.ended(seq, Some(false));
         let name = &definition.name;
         let attempts = entry.delivery_count;
         let state = entry.state_mut();

@@ -24,8 +24,8 @@ pub enum Effect {
     Published { producer: ProducerId, answers: Vec<(u64, Option<Refusal>)> },
     /// The producer may (again), or may not, get more link credit.
     ProducerCredit { producer: ProducerId, open: bool },
-    /// Read these bodies and answer with `Command::Loaded`.
-    Load { dead_letter: bool, bodies: Vec<(Seq, Location)> },
+    /// Read these and answer with `Command::Loaded`.
+    Load { dead_letter: bool, wanted: Vec<Wanted> },
     /// `Evacuate` is done for all that this node has up to the segment.
     Evacuated { segment: u32 },
     /// Offer this message to the named queue, `Command::MoveIn` there.
@@ -38,6 +38,17 @@ pub enum Effect {
     Safe { token: u64 },
     /// The node's lifetime policy says it is to be deleted now.
     Expire,
+}
+
+/// A message to be read back from the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which.
+    pub seq: Seq,
+    /// Where its bytes are.
+    pub location: Location,
+    /// Its state is wanted too (`Store::read_states`).
+    pub state: bool,
 }
 
 /// One message for one consumer.

@@ -1,12 +1,15 @@
 //! Writing messages again so that the store can delete old segments.
 //!
 //! Invariant: `Evacuated` is said only when no message of the node has, or can still turn out to have, its bytes
-//! in a segment up to the one named, and all `Keep` records are committed. Looks only where chunks say.
+//! in a segment up to the one named, and all `Keep` records are committed. A state that is not in memory is read back
+//! first: the journal must be able to tell it without the index. Looks only where chunks say.
+
+use std::collections::BTreeSet;
 
 use super::{
     Effect,
     node::Node,
-    queue::entry::{KEEPING, OFFERED},
+    queue::entry::{KEEPING, OFFERED, STATE_PAGED},
 };
 
 /// An evacuation under way.
@@ -20,6 +23,15 @@ pub(super) struct Evacuation {
     pub barrier: u64,
     /// Something was passed over or came after: look again.
     pub again: bool,
+    /// Messages whose states are to be read back before they are written again: in the dead-letter tree, and which.
+    awaited: BTreeSet<(bool, u64)>,
+}
+
+impl Evacuation {
+    fn of(segment: u32, limit: usize) -> Self {
+        let next = Some((false, 0));
+        Self { segment, limit, next, barrier: 0, again: false, awaited: BTreeSet::new() }
+    }
 }
 
 impl Node {
@@ -27,13 +39,7 @@ impl Node {
     pub(super) fn evacuate(&mut self, segment: u32, limit: usize) {
         match &mut self.evacuation {
             Some(e) if e.segment >= segment => e.limit = limit,
-            Some(e) => {
-                *e = Evacuation { segment, limit, next: Some((false, 0)), barrier: 0, again: false };
-            }
-            None => {
-                let next = Some((false, 0));
-                self.evacuation = Some(Evacuation { segment, limit, next, barrier: 0, again: false });
-            }
+            _ => self.evacuation = Some(Evacuation::of(segment, limit)),
         }
         self.evacuate_some();
     }
@@ -75,10 +81,51 @@ impl Node {
             }
             return;
         }
+        if let (true, Some(e)) = (entry.has(STATE_PAGED), evacuation.as_mut()) {
+            e.awaited.insert((dead, seq));
+            return;
+        }
         if !entry.has(KEEPING) {
             entry.flags |= KEEPING;
             ledger.keep(queue.id, seq, location, entry.full_state());
             *keeps += 1;
+        }
+    }
+
+    /// A message was read back, or could not be; perhaps for us.
+    pub(super) fn loaded_to_evacuate(&mut self, dead: bool, seq: u64) {
+        let Some(e) = &mut self.evacuation else { return };
+        if !e.awaited.remove(&(dead, seq)) {
+            return;
+        }
+        match self.queue_mut(dead).entries.get(seq).map(|entry| entry.has(STATE_PAGED)) {
+            Some(false) => self.keep(dead, seq),
+            // Unreadable. Its segment stays; the store asks again when it next looks for room.
+            Some(true) => self.evacuation = None,
+            None => self.look_again(),
+        }
+    }
+
+    /// A message that was passed over may be elsewhere in this node by now.
+    pub(super) fn look_again(&mut self) {
+        if let Some(e) = &mut self.evacuation {
+            e.again = true;
+        }
+    }
+
+    /// Asks for the states that are to be written again.
+    pub(super) fn load_to_evacuate(&mut self, effects: &mut Vec<Effect>) {
+        let Self { main, dead, evacuation: Some(e), .. } = self else { return };
+        for (dead_letter, queue) in [(false, main), (true, dead)] {
+            let before = e.awaited.len();
+            e.awaited.retain(|(dead, seq)| *dead != dead_letter || queue.entries.get(*seq).is_some());
+            e.again |= e.awaited.len() < before;
+            let awaited = e.awaited.range((dead_letter, 0)..=(dead_letter, u64::MAX));
+            let seqs: Vec<u64> = awaited.map(|(_, seq)| *seq).collect();
+            let wanted = queue.start_load(&seqs);
+            if !wanted.is_empty() {
+                effects.push(Effect::Load { dead_letter, wanted });
+            }
         }
     }
 
@@ -106,6 +153,8 @@ impl Node {
     /// Whether all was looked at and every batch that matters has met its fate.
     fn evacuation_settled(&self) -> bool {
         let through = self.ledger.settled_through();
-        self.evacuation.as_ref().is_some_and(|e| e.next.is_none() && self.keeps == 0 && through >= e.barrier)
+        self.evacuation.as_ref().is_some_and(|e| {
+            e.next.is_none() && e.awaited.is_empty() && self.keeps == 0 && through >= e.barrier
+        })
     }
 }

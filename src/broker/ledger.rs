@@ -44,6 +44,8 @@ pub(crate) struct Pending {
     pub puts: Vec<Put>,
     /// Where the messages are now that are written again.
     pub kept: Vec<(QueueId, u64)>,
+    /// The states recorded, and of which messages.
+    pub states: Vec<(QueueId, u64, Arc<EntryState>)>,
     pub notices: Vec<Notice>,
 }
 
@@ -194,11 +196,13 @@ impl Ledger {
 
     /// Records a new state.
     pub(crate) fn state(&mut self, queue: QueueId, seq: u64, state: Arc<EntryState>) {
+        self.rest.pending.states.push((queue, seq, Arc::clone(&state)));
         self.rest.records.push(Record::State { queue, seq: Seq(seq), state });
     }
 
     /// Records a move.
     pub(crate) fn moved(&mut self, from: (QueueId, Seq), to: (QueueId, u64), state: Arc<EntryState>) {
+        self.rest.pending.states.push((to.0, to.1, Arc::clone(&state)));
         self.rest.records.push(Record::Move { from, to: (to.0, Seq(to.1)), state });
     }
 

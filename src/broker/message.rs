@@ -60,6 +60,18 @@ pub struct EntryState {
     pub failures_dropped: u32,
     /// Why and whence it came, when this is in a dead-letter tree (or was replayed out of one).
     pub death: Option<Box<Death>>,
+    /// The replays that put it back, newest last, bounded by `limits::REPLAYS_KEPT`. (Last, since layouts of before
+    /// end where it begins: see `store::record`.)
+    pub replays: Vec<Replay>,
+}
+
+/// A message was put back from the dead letters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replay {
+    /// The name the replay was given.
+    pub id: String,
+    /// When.
+    pub time: Millis,
 }
 
 /// Annotation pairs, each key and value as its AMQP encoding; keys are unique and canonically encoded

@@ -15,7 +15,9 @@ mod effect;
 mod evacuation;
 mod ids;
 mod ledger;
+mod letters;
 mod lifetime;
+mod look;
 mod management;
 mod message;
 mod node;
@@ -25,18 +27,25 @@ mod publish;
 mod queue;
 #[allow(missing_docs)] // the variants' texts name their fields
 mod record;
+mod replay;
+mod retention;
 pub mod rules;
 mod settlement;
 mod tally;
 
 pub use breaker::BreakerState;
-pub use command::{Command, DetachCause, Modified, MoveIn, Outcome, Publish, Settlement, Subscribe};
-pub use effect::{Delivery, Effect, Refusal};
+pub use command::{Command, DetachCause, Loaded, Modified, MoveIn, Outcome, Publish, Settlement, Subscribe};
+pub use effect::{Delivery, Effect, Refusal, Wanted};
 pub use ids::{ConnectionId, ConsumerId, ProducerId, QueueId, Seq, Ticket};
+pub use letters::{CauseCount, Filter, Judged, Letter};
+pub use look::{Look, Page, Seen, Standing, Why};
 pub use management::{ConsumerView, Purged};
-pub use message::{Annotations, Cause, Death, DeathReason, EntryState, Failure, FailureOutcome, Message};
+pub use message::{
+    Annotations, Cause, Death, DeathReason, EntryState, Failure, FailureOutcome, Message, Replay,
+};
 pub use node::{Counts, Node};
 pub use pattern::Pattern;
 pub use policy::{Lifetime, QueueDefinition, QueuePolicy};
 pub use record::{Batch, Committed, Location, Record, Restored};
+pub use replay::{Fates, ReplayLetter, ReplayLetters, Replayed};
 pub use tally::Tally;

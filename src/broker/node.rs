@@ -21,6 +21,7 @@ use super::{
         entry::{Entry, FIRST_ACQUIRER, Status},
         retry::Rng,
     },
+    replay::Watch,
     settlement::finish,
     tally::{Ages, Tally},
 };
@@ -56,6 +57,7 @@ pub struct Node {
     pub(super) had: Had,
     pub(super) tally: Tally,
     pub(super) ages: Ages,
+    pub(super) watch: Watch,
 }
 
 /// A node in numbers.
@@ -112,6 +114,7 @@ impl Node {
             had: Had::default(),
             tally: Tally::default(),
             ages: Ages::default(),
+            watch: Watch::default(),
         }
     }
 
@@ -171,13 +174,7 @@ impl Node {
             Command::Unsubscribe { consumer, cause } => self.unsubscribe(now, consumer, cause),
             Command::Committed(committed) => self.committed(committed),
             Command::CommitFailed { ticket } => self.commit_failed(ticket),
-            Command::Loaded { dead_letter, bodies } => {
-                let Self { main, dead, memory, .. } = self;
-                let queue = if dead_letter { dead } else { main };
-                for (seq, body) in bodies {
-                    queue.loaded(now, seq.0, body, memory);
-                }
-            }
+            Command::Loaded { dead_letter, loaded } => self.loaded(now, dead_letter, loaded),
             Command::StorageFull(full) => self.storage_full = full,
             Command::Evacuate { segment, limit } => self.evacuate(segment, limit),
             Command::MemoryBudget { bytes } => {
@@ -222,6 +219,17 @@ impl Node {
         queue.reconsider(slot);
     }
 
+    /// Messages came back from the store.
+    fn loaded(&mut self, now: Millis, dead_letter: bool, loaded: Vec<super::Loaded>) {
+        for message in loaded {
+            let seq = message.seq.0;
+            let Self { main, dead, memory, .. } = self;
+            let queue = if dead_letter { dead } else { main };
+            queue.loaded(now, message, memory);
+            self.loaded_to_evacuate(dead_letter, seq);
+        }
+    }
+
     /// After some commands: expires, wakes, dispatches, pages; effects come in here and from `apply`.
     pub fn flush(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         self.ages.begin(now);
@@ -232,6 +240,7 @@ impl Node {
         effects.extend(self.main.breaker.take_change().map(|state| Effect::Breaker { state }));
         self.offer_moves(effects);
         self.finish_evacuation(effects);
+        self.load_to_evacuate(effects);
         self.regulate(effects);
         self.answers(effects);
         self.end_of_life(effects);
@@ -244,6 +253,7 @@ impl Node {
         for seq in self.main.expired(now, EXPIRE_AT_ONCE) {
             self.expire(now, seq);
         }
+        self.drop_old_letters(now);
         self.main.find_stranded(now);
         for seq in self.main.take_stranded(now, self.definition.policy.stranded_after_ms) {
             // "If its time to live has passed, it expires instead"
@@ -266,11 +276,15 @@ impl Node {
         }
         // Sent settled: sent is accepted.
         for seq in done.presettled {
+            if !dead_letter {
+                self.watch.ended(seq, Some(true));
+            }
             finish(queue, ledger, memory, seq);
         }
-        let bodies = queue.plan_load(&mut done.wanted);
-        if !bodies.is_empty() {
-            effects.push(Effect::Load { dead_letter, bodies });
+        let wanted = queue.plan_load(&mut done.wanted);
+        queue.page_states(memory);
+        if !wanted.is_empty() {
+            effects.push(Effect::Load { dead_letter, wanted });
         }
         for seq in done.expired {
             self.expire(now, seq);
@@ -287,7 +301,7 @@ impl Node {
     #[must_use]
     pub fn next_wake(&self) -> Option<Millis> {
         let main = self.main.next_wake(self.definition.policy.stranded_after_ms);
-        main.into_iter().chain(self.dead.next_wake(u64::MAX)).min()
+        [main, self.dead.next_wake(u64::MAX), self.next_old_letter()].into_iter().flatten().min()
     }
 
     /// A clean stop: makes records of the non-durable messages too, so that they are kept.

@@ -39,6 +39,20 @@ pub struct QueuePolicy {
     /// of the configuration and `QueueDefinition::settings`, and the stored form stays what it is.
     #[serde(skip)]
     pub breaker: BreakerPolicy,
+    /// How many dead letters are kept, and how long. Not in the journal either.
+    #[serde(skip)]
+    pub dead_letters: LetterLimits,
+}
+
+/// Limits on a queue's own dead letters; beyond them the oldest go. None: nothing ever goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LetterLimits {
+    /// Most of them.
+    pub max_messages: Option<u64>,
+    /// Most bytes of them.
+    pub max_bytes: Option<u64>,
+    /// The longest any is kept.
+    pub max_age_ms: Option<u64>,
 }
 
 impl Default for QueuePolicy {
@@ -57,6 +71,7 @@ impl Default for QueuePolicy {
             rules: Vec::new(),
             delays: BTreeMap::new(),
             breaker: BreakerPolicy::default(),
+            dead_letters: LetterLimits::default(),
         }
     }
 }

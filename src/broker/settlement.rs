@@ -178,6 +178,9 @@ impl Node {
             let queue = if dead { tree } else { main };
             let fate = finish(queue, ledger, memory, seq);
             queue.let_go(slot, seq);
+            if !dead {
+                self.watch.ended(seq, Some(true));
+            }
             return fate;
         }
         self.give_back(now, dead, slot, seq, Verdict::of(outcome))
@@ -233,6 +236,9 @@ impl Node {
         let next = self.judge(now, dead, (failures, retry), expired, &verdict, ruling.as_ref());
 
         let delay_ms = if let Next::Later(due) = next { due.since_ms(now) } else { 0 };
+        if verdict.failed.is_some() && !dead {
+            self.watch.ended(seq, Some(false));
+        }
         let Verdict { failed, cause, annotations, .. } = verdict;
         let Some(entry) = self.queue_mut(dead).entries.get_mut(seq) else { return Fate::Unrecorded };
         let more = failed.is_some() || !annotations.is_empty() || endpoint.is_some();
@@ -295,11 +301,13 @@ impl Node {
             Some(due) if due > now => Next::Later(due),
             _ => Next::Back,
         };
-        if dead {
-            // Nothing is dead-lettered twice, and nothing is deleted: it stays where it is.
-            return back_or_later(verdict.not_before);
-        }
         let policy = &self.definition.policy;
+        if dead {
+            // Nothing is dead-lettered twice, and nothing is deleted: it stays where it is. What failed or was rejected
+            // waits all the same, or its consumer and we would spin.
+            let delay = verdict.failed.map(|_| retry::delay_ms(&policy.retry_delay, retry, &mut self.rng));
+            return back_or_later(verdict.not_before.or(delay.map(|ms| now.plus_ms(ms))));
+        }
         let action = ruling.map(|ruling| ruling.action);
         match verdict.failed {
             // A rule that dead-letters it only agrees with the consumer, whose word stays the reason.

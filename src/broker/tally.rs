@@ -41,6 +41,10 @@ pub struct Tally {
     pub expired: u64,
     /// Messages that became dead letters, in the order of `Tally::REASONS`.
     pub dead_lettered: [u64; REASONS],
+    /// Dead letters put back by a replay.
+    pub replayed: u64,
+    /// Dead letters dropped since they were too many or too old.
+    pub dropped: u64,
 }
 
 impl Tally {
@@ -104,6 +108,8 @@ impl Tally {
             &mut self.released,
             &mut self.modified,
             &mut self.expired,
+            &mut self.replayed,
+            &mut self.dropped,
         ];
         let theirs = [
             other.published,
@@ -116,6 +122,8 @@ impl Tally {
             other.released,
             other.modified,
             other.expired,
+            other.replayed,
+            other.dropped,
         ];
         let theirs = theirs.into_iter().chain(other.dead_lettered);
         for (a, b) in mine.into_iter().chain(&mut self.dead_lettered).zip(theirs) {

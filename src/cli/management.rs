@@ -125,6 +125,8 @@ pub(super) struct Answer {
     code: u16,
     description: String,
     condition: Option<String>,
+    /// Of a QUERY: how many there are.
+    total: Option<u64>,
     body: Value,
 }
 
@@ -148,11 +150,15 @@ impl Response for Answer {
             SimpleValue::String(text) => Some(text.clone()),
             _ => None,
         });
+        let total = own.and_then(|own| match own.get("total")? {
+            SimpleValue::Ulong(total) => Some(*total),
+            _ => None,
+        });
         let body = match message.body {
             Body::Value(value) => value.0,
             _ => Value::Null,
         };
-        Ok(Self { code, description, condition, body })
+        Ok(Self { code, description, condition, total, body })
     }
 
     fn decode_message(message: Message<Self::Body>) -> Result<Self, Error> {
@@ -192,6 +198,10 @@ impl Management {
 
     /// The same, for whom it matters what is binary.
     pub async fn ask_value(&mut self, ask: Ask) -> Result<Value, Failure> {
+        Ok(self.answer(ask).await?.body)
+    }
+
+    async fn answer(&mut self, ask: Ask) -> Result<Answer, Failure> {
         let (operation, entity) = (ask.operation, ask.entity);
         let answer = timeout(ANSWER, self.node.call(ask)).await.map_err(|_| {
             Failure::new(format!(
@@ -200,11 +210,7 @@ impl Management {
             ))
         })?;
         let answer: Answer = answer.map_err(|error| unanswered(&error))?;
-        if (200..300).contains(&answer.code) {
-            Ok(answer.body)
-        } else {
-            Err(refused(&answer, operation, entity))
-        }
+        if (200..300).contains(&answer.code) { Ok(answer) } else { Err(refused(&answer, operation, entity)) }
     }
 
     /// All things of a type, page by page; `queue` is a glob, for types that know it.
@@ -218,7 +224,8 @@ impl Management {
                 ("offset", SimpleValue::Ulong(offset)),
                 ("count", SimpleValue::Ulong(PAGE)),
             ];
-            let page = self.ask(ask.with(json!({ "attributeNames": [], "queue": queue }))).await?;
+            let answer = self.answer(ask.with(json!({ "attributeNames": [], "queue": queue }))).await?;
+            let page = json::from_amqp(&answer.body);
             let names = json::list(&page, "attributeNames");
             let results = json::list(&page, "results");
             for row in results.iter().filter_map(Json::as_array) {
@@ -226,8 +233,7 @@ impl Management {
                     names.iter().zip(row).map(|(name, value)| (json::cell(Some(name)), value.clone()));
                 found.push(Json::Object(pairs.collect::<Map<_, _>>()));
             }
-            let total = json::number(&page, "total").unwrap_or(0);
-            if results.is_empty() || found.len() as u64 >= total {
+            if results.is_empty() || answer.total.is_none_or(|total| found.len() as u64 >= total) {
                 return Ok(found);
             }
         }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     broker::{
         QueuePolicy,
-        policy::{BreakerPolicy, ExpiredTo, RetryDelay, WhenFull},
+        policy::{BreakerPolicy, ExpiredTo, LetterLimits, RetryDelay, WhenFull},
     },
     limits,
 };
@@ -244,6 +244,18 @@ pub(super) fn read_policy<'i>(
     section.integer("crash-suspects", 0..=u64::from(u32::MAX), &mut policy.crash_suspects, reading);
     rules::read(section, policy, reading);
     read_breaker(section.table("breaker", reading), &mut policy.breaker, reading);
+    read_letter_limits(section.table("dead-letters", reading), &mut policy.dead_letters, reading);
+}
+
+fn read_letter_limits<'i>(
+    mut section: Section<'_, 'i>,
+    limits: &mut LetterLimits,
+    reading: &mut Reading<'i>,
+) {
+    section.optional_integer("max-messages", &mut limits.max_messages, reading);
+    section.optional_size("max-bytes", &mut limits.max_bytes, reading);
+    section.optional_duration("max-age", 1..=u64::MAX, &mut limits.max_age_ms, reading);
+    section.finish(reading);
 }
 
 fn read_breaker<'i>(mut section: Section<'_, 'i>, breaker: &mut BreakerPolicy, reading: &mut Reading<'i>) {

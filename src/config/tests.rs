@@ -9,7 +9,7 @@ use super::{
     Config, LogFormat, Pattern, check_listen, duration_text, parse_duration_ms, parse_size, sections,
     size_text,
 };
-use crate::broker::policy::{BreakerPolicy, ExpiredTo, QueuePolicy, RetryDelay, WhenFull};
+use crate::broker::policy::{BreakerPolicy, ExpiredTo, LetterLimits, QueuePolicy, RetryDelay, WhenFull};
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 
@@ -101,6 +101,7 @@ fn every_setting_is_read() {
         stranded-after = "0s"
         crash-suspects = 0
         breaker = { enabled = false, share = 1, at-least = 7, window = "1m", pause = "2s", max-pause = "3s" }
+        dead-letters = { max-messages = 5, max-bytes = "1MiB", max-age = "7d" }
     "#;
     let config = Config::parse(text).unwrap();
     assert_eq!(config.listen, ["0.0.0.0:5673"]);
@@ -144,6 +145,11 @@ fn every_setting_is_read() {
         rules: Vec::new(),
         delays: BTreeMap::new(),
         breaker,
+        dead_letters: LetterLimits {
+            max_messages: Some(5),
+            max_bytes: Some(1 << 20),
+            max_age_ms: Some(7 * 86_400_000),
+        },
     };
     assert_eq!(config.queue_defaults, expected);
 }

@@ -20,8 +20,8 @@ pub use told::{Description, Snapshot, ToQueue};
 
 use super::{clock::Clock, connection::ToConnection, registry::Registry, wording};
 use crate::{
-    broker::{Command, ConnectionId, Effect, Lifetime, Node, QueueId},
-    store::{Store, StoreError},
+    broker::{Command, ConnectionId, Effect, Lifetime, Node, QueueId, Wanted},
+    store::{self, Store, StoreError},
 };
 
 /// Messages applied before effects are handed out.
@@ -282,7 +282,7 @@ impl QueueTask {
     /// Effects for the store and for other queues.
     fn outside(&mut self, node: QueueId, effect: Effect) {
         match effect {
-            Effect::Load { dead_letter, bodies } => self.load(dead_letter, bodies),
+            Effect::Load { dead_letter, wanted } => self.load(dead_letter, wanted),
             Effect::Evacuated { segment } => {
                 self.evacuating = self.evacuating.filter(|(wanted, _)| *wanted > segment);
                 self.store.evacuated(node, segment);
@@ -311,21 +311,16 @@ impl QueueTask {
         }
     }
 
-    fn load(&self, dead_letter: bool, bodies: Vec<(crate::broker::Seq, crate::broker::Location)>) {
+    fn load(&self, dead_letter: bool, wanted: Vec<Wanted>) {
         let (store, results) = (self.store.clone(), self.store_sender.clone());
-        let name = self.node.definition().name.clone();
+        let definition = self.node.definition();
+        let (name, id) = (definition.name.clone(), definition.id);
+        let queue = if dead_letter { id.dead_letter() } else { id };
         tokio::task::spawn_blocking(move || {
-            let locations: Vec<_> = bodies.iter().map(|(_, location)| *location).collect();
-            let read = store.read(&locations);
-            let bodies = bodies.into_iter().zip(read).map(|((seq, _), message)| match message {
-                Ok(message) => (seq, Some(message)),
-                Err(why) => {
-                    error!("queue {name:?}: message {} cannot be read and waits: {why}", seq.0);
-                    (seq, None)
-                }
+            let loaded = store::load(&*store, queue, &wanted, |seq, why| {
+                error!("queue {name:?}: message {} cannot be read and waits: {why}", seq.0);
             });
-            let bodies = bodies.collect();
-            let _ = results.send(FromStore::Done(Command::Loaded { dead_letter, bodies }));
+            let _ = results.send(FromStore::Done(Command::Loaded { dead_letter, loaded }));
         });
     }
 

@@ -15,10 +15,13 @@ use super::index::{Checkpoint, Index, LiveBytes};
 use super::journal::layout::Position;
 use super::journal::segments::Segments;
 use super::{Notify, StoreError, StoreEvent};
-use crate::broker::QueueId;
+use crate::broker::{EntryState, QueueId, Seq};
 
 /// At least this between two checkpoints, however much is written: each costs several syncs.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(250);
+
+/// A message's state, if it has one.
+pub(crate) type StateRead = Result<Option<Arc<EntryState>>, StoreError>;
 
 /// What the checkpointer is told.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(crate) enum Event {
     Committed { changes: Vec<Change>, end: Position, bytes: u64 },
     /// A node answered `Evacuate`.
     Evacuated(QueueId, u32),
+    /// Somebody wants the states of these messages.
+    States { queue: QueueId, seqs: Vec<Seq>, reply: Sender<Vec<StateRead>> },
     /// Everything was committed (or, not `clean`, could not be): a last checkpoint, and stop.
     Close { clean: bool, reply: Sender<Result<(), StoreError>> },
 }
@@ -88,6 +93,10 @@ impl Checkpointer {
             match event {
                 Ok(Event::Committed { changes, end, bytes }) => self.committed(changes, end, bytes),
                 Ok(Event::Evacuated(queue, segment)) => self.progress.compaction.evacuated(queue, segment),
+                Ok(Event::States { queue, seqs, reply }) => {
+                    // Who asked may be gone.
+                    let _ = reply.send(self.states(queue, &seqs));
+                }
                 Ok(Event::Close { clean, reply }) => {
                     self.checkpoint(clean);
                     // The closer may have given up waiting; the checkpoint is as good.
@@ -137,6 +146,15 @@ impl Checkpointer {
             // So that a replay never meets a deletion again after the number was given to a new queue.
             self.checkpoint(false);
         }
+    }
+
+    /// States as of the newest commit we were told of: what is not in the index yet is in the delta.
+    fn states(&self, queue: QueueId, seqs: &[Seq]) -> Vec<StateRead> {
+        let read = |&seq: &Seq| match self.progress.delta.state(queue, seq) {
+            Some(state) => Ok(Some(Arc::clone(state))),
+            None => Ok(self.index.state(queue, seq)?.map(Arc::new)),
+        };
+        seqs.iter().map(read).collect()
     }
 
     fn checkpoint(&mut self, clean: bool) {

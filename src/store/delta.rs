@@ -141,6 +141,13 @@ impl Delta {
         }
     }
 
+    /// The newest state of a message, if it changed.
+    pub fn state(&self, queue: QueueId, seq: Seq) -> Option<&Arc<EntryState>> {
+        let block = self.queues.get(&queue)?.blocks.get(&(seq.0 / BLOCK_SEQS))?;
+        let at = block.find((seq.0 % BLOCK_SEQS) as u8).ok()?;
+        block.slots.get(at)?.state.as_ref()
+    }
+
     /// Merges one more change, in order.
     pub fn merge(&mut self, change: Change) {
         match change {

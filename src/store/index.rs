@@ -248,14 +248,15 @@ impl Index {
 
     /// A message's state.
     pub fn state(&self, queue: QueueId, seq: Seq) -> Result<Option<EntryState>, StoreError> {
-        let mut bytes = Vec::new();
-        for chunk in self.states.scan_prefix(&state_key(queue, seq, 0)[..12]).values() {
-            bytes.extend_from_slice(&chunk.map_err(|error| self.error(&error))?);
+        let first = self.states.get(state_key(queue, seq, 0)).map_err(|error| self.error(&error))?;
+        let Some(first) = first else { return Ok(None) };
+        let mut more = Vec::new();
+        if first.len() == STATE_CHUNK_BYTES {
+            for chunk in self.states.scan_prefix(&state_key(queue, seq, 0)[..12]).values() {
+                more.extend_from_slice(&chunk.map_err(|error| self.error(&error))?);
+            }
         }
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        record::state_from_bytes(&bytes)
+        record::state_from_bytes(if more.is_empty() { &first } else { &more })
             .map(Some)
             .map_err(|error| self.damaged(&format!("queue {} seq {}: {error}", queue.0, seq.0)))
     }

@@ -161,6 +161,12 @@ impl Store for MemoryStore {
         locations.iter().map(|location| read(location).ok_or_else(missing)).collect()
     }
 
+    fn read_states(&self, queue: QueueId, seqs: &[Seq]) -> Vec<Result<Option<Arc<EntryState>>, StoreError>> {
+        let inner = self.lock();
+        let read = |seq: &Seq| inner.state.entries.get(&(queue, *seq)).and_then(|entry| entry.state.clone());
+        seqs.iter().map(|seq| Ok(read(seq))).collect()
+    }
+
     fn evacuated(&self, queue: QueueId, segment: u32) {
         self.lock().state.forget_unused(queue, segment);
     }

@@ -40,7 +40,9 @@ pub use self::journal::{JournalStore, Options};
 pub use self::lock::holder;
 pub use self::memory::{MemoryStore, State};
 pub use self::stats::{COMMIT_BOUNDS_MICROS, StoreStats};
-use crate::broker::{Batch, Committed, Location, Message, QueueDefinition, QueueId, Restored};
+use crate::broker::{
+    Batch, Committed, EntryState, Loaded, Location, Message, QueueDefinition, QueueId, Restored, Seq, Wanted,
+};
 
 /// A place for records that survives crashes; one shard of it, owned by this process.
 ///
@@ -67,6 +69,10 @@ pub trait Store: Send + Sync + 'static {
     /// its segment deleted) is an error for that one only.
     fn read(&self, locations: &[Location]) -> Vec<Result<Arc<Message>, StoreError>>;
 
+    /// Reads the states of messages of a queue back, as last committed (the counters in them may be older: the
+    /// queue has them). Blocks on the disk. `None`: it has no state.
+    fn read_states(&self, queue: QueueId, seqs: &[Seq]) -> Vec<Result<Option<Arc<EntryState>>, StoreError>>;
+
     /// Tells the store that a node has answered `Evacuate` for everything up to this segment.
     fn evacuated(&self, queue: QueueId, segment: u32);
 
@@ -80,6 +86,30 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When the last write failed.
     fn close(&self) -> Result<(), StoreError>;
+}
+
+/// Does what `Effect::Load` asks for; `failed` hears of what could not be read. Blocks on the disk.
+pub fn load(
+    store: &dyn Store,
+    queue: QueueId,
+    wanted: &[Wanted],
+    mut failed: impl FnMut(Seq, StoreError),
+) -> Vec<Loaded> {
+    let locations: Vec<_> = wanted.iter().map(|wanted| wanted.location).collect();
+    let stateful: Vec<_> = wanted.iter().filter(|wanted| wanted.state).map(|wanted| wanted.seq).collect();
+    let mut states =
+        if stateful.is_empty() { Vec::new() } else { store.read_states(queue, &stateful) }.into_iter();
+    let loaded = wanted.iter().zip(store.read(&locations)).map(|(&Wanted { seq, state, .. }, body)| {
+        let state = if state { states.next().unwrap_or(Ok(None)) } else { Ok(None) };
+        match (body, state) {
+            (Ok(body), Ok(state)) => Loaded { seq, body: Some(body), state },
+            (Err(why), _) | (_, Err(why)) => {
+                failed(seq, why);
+                Loaded { seq, body: None, state: None }
+            }
+        }
+    });
+    loaded.collect()
 }
 
 /// Called once with a batch's fate.

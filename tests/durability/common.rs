@@ -142,6 +142,17 @@ impl Opened {
             .collect()
     }
 
+    /// Those of these messages whose state the store can read back; each must be the one `state(7)` makes.
+    pub fn stateful<'a>(&self, messages: impl Iterator<Item = &'a (u32, u64)>) -> Vec<(u32, u64)> {
+        let read = |&(queue, seq): &(u32, u64)| {
+            let read = self.store.read_states(QueueId(queue), &[Seq(seq)]).pop().expect("an answer");
+            let found = read.expect("readable")?;
+            assert_eq!(found.excluded, state(7).excluded);
+            Some((queue, seq))
+        };
+        messages.filter_map(read).collect()
+    }
+
     /// Everything about what was recovered but where it lies.
     pub fn summary(&self) -> Vec<Summary> {
         let entries = self.entries.iter().zip(self.contents());

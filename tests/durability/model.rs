@@ -1,6 +1,6 @@
 //! Random histories, crashes and clean stops against a plain model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use verdict::broker::{QueueId, Record, Seq};
@@ -41,6 +41,11 @@ fn found(store: &Opened) -> Model {
     entries.map(|(queue, seq, count, _, _, content)| ((queue, seq), (count, content))).collect()
 }
 
+/// Those of the messages that were moved, and so have a state.
+fn of(model: &Model, moved: &BTreeSet<(u32, u64)>) -> Vec<(u32, u64)> {
+    model.keys().filter(|key| moved.contains(key)).copied().collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
@@ -53,6 +58,7 @@ proptest! {
         let mut store = open(dir.path(), options());
         let (mut committed, mut model): (Model, Model) = Default::default();
         let mut pending: Vec<Record> = Vec::new();
+        let mut moved = BTreeSet::new();
         let mut next = [1u64; 8];
         let mut fresh = |queue: u32| {
             next[queue as usize] += 1;
@@ -83,10 +89,12 @@ proptest! {
                     pending.push(Record::Move { from, to: target, state: state(7) });
                     let (_, content) = model.remove(&(queue, seq)).unwrap();
                     model.insert(to, (7, content));
+                    moved.insert(to);
                 },
                 Step::Commit => {
                     store.commit(std::mem::take(&mut pending)).unwrap();
                     committed = model.clone();
+                    prop_assert_eq!(store.stateful(committed.keys()), of(&committed, &moved));
                 }
                 Step::Crash | Step::Stop | Step::LoseIndex => {
                     pending.clear();
@@ -106,6 +114,7 @@ proptest! {
                     prop_assert_eq!(report.messages as usize, committed.len());
                     store = open(dir.path(), options());
                     prop_assert_eq!(found(&store), committed.clone());
+                    prop_assert_eq!(store.stateful(committed.keys()), of(&committed, &moved));
                 }
             }
         }

@@ -87,6 +87,7 @@ fn state() -> EntryState {
             address: "orders".into(),
             first: ("orders".into(), DeathReason::Rejected),
         })),
+        replays: Vec::new(),
     }
 }
 

@@ -14,8 +14,8 @@ use std::{
 
 use verdict::{
     broker::{
-        Batch, Command, Committed, EntryState, Location, Message, QueueDefinition, QueueId, Record, Restored,
-        Seq,
+        Batch, Command, Committed, EntryState, Loaded, Location, Message, QueueDefinition, QueueId, Record,
+        Restored, Seq, Wanted,
     },
     time::Millis,
 };
@@ -266,9 +266,11 @@ impl Disk {
         *next = (*next).max(seq.0 + 1);
     }
 
-    /// Reads bodies back.
-    pub fn read(&self, location: &Location) -> Option<Arc<Message>> {
-        self.bodies.get(location).cloned()
+    /// Reads a message back, and its state as committed.
+    pub fn load(&self, queue: QueueId, Wanted { seq, location, state }: Wanted) -> Loaded {
+        let stored = self.stored.get(&(queue, seq)).filter(|_| state);
+        let state = stored.and_then(|stored| stored.state.clone());
+        Loaded { seq, body: self.bodies.get(&location).cloned(), state }
     }
 
     /// The newest segment that nothing is written to any more, if it is not deleted yet.

@@ -183,13 +183,13 @@ impl House {
 
     fn outside(&mut self, node: QueueId, effect: Effect, now: Millis, rng: &mut Rng) {
         match effect {
-            Effect::Load { dead_letter, bodies } => {
-                let bodies =
-                    bodies.into_iter().map(|(seq, location)| (seq, self.disk.read(&location))).collect();
+            Effect::Load { dead_letter, wanted } => {
+                let queue = if dead_letter { node.dead_letter() } else { node };
+                let loaded = wanted.into_iter().map(|wanted| self.disk.load(queue, wanted)).collect();
                 self.loads.push((
                     now.plus_ms(rng.range(0, 20)),
                     node,
-                    Command::Loaded { dead_letter, bodies },
+                    Command::Loaded { dead_letter, loaded },
                 ));
             }
             Effect::MoveOut { queue, message } => match self.resolve(&queue) {

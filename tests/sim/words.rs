@@ -17,8 +17,8 @@ pub fn command(command: &Command) -> String {
             format!("Settle {:x} {all:?}", consumer.0)
         }
         Command::Committed(committed) => format!("Committed {:?}", committed.ticket),
-        Command::Loaded { dead_letter, bodies } => {
-            let all: Vec<_> = bodies.iter().map(|(seq, body)| (seq.0, body.is_some())).collect();
+        Command::Loaded { dead_letter, loaded } => {
+            let all: Vec<_> = loaded.iter().map(|l| (l.seq.0, l.body.is_some(), l.state.is_some())).collect();
             format!("Loaded dead {dead_letter} {all:?}")
         }
         Command::Subscribe(wish) => format!("Subscribe {:x} dead {}", wish.consumer.0, wish.dead_letter),

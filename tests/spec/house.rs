@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use verdict::{
     auth::{Authenticator, Verdict},
     broker::{
-        Command, Committed, ConnectionId, Counts, Effect, Lifetime, Location, Message, Node, QueueDefinition,
-        QueueId, Record, policy::QueuePolicy,
+        Command, Committed, ConnectionId, Counts, Effect, Lifetime, Loaded, Location, Message, Node,
+        QueueDefinition, QueueId, Record, Wanted, policy::QueuePolicy,
     },
     container::{Host, NoPlace, Place, Wish},
     time::Millis,
@@ -113,10 +113,15 @@ impl House {
         }
         for effect in mine {
             match effect {
-                Effect::Load { dead_letter, bodies } => {
-                    let bodies = bodies.into_iter().map(|(seq, at)| (seq, self.bodies.get(&at).cloned()));
-                    let bodies = bodies.collect();
-                    self.mail.push_back((id, Command::Loaded { dead_letter, bodies }));
+                Effect::Load { dead_letter, wanted } => {
+                    // States stay in memory: there is budget for more than any test has.
+                    let load = |Wanted { seq, location, .. }| Loaded {
+                        seq,
+                        body: self.bodies.get(&location).cloned(),
+                        state: None,
+                    };
+                    let loaded = wanted.into_iter().map(load).collect();
+                    self.mail.push_back((id, Command::Loaded { dead_letter, loaded }));
                 }
                 Effect::Breaker { .. } => {}
                 Effect::Expire => self.delete(id),

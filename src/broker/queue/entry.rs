@@ -38,19 +38,23 @@ pub(crate) enum List {
 }
 
 /// The record that brought it here is not committed; `location` then names that record (see `Entry::pending`).
-pub(crate) const PUT_PENDING: u8 = 1;
+pub(crate) const PUT_PENDING: u16 = 1;
 /// A `Keep` of it is not committed.
-pub(crate) const KEEPING: u8 = 2;
+pub(crate) const KEEPING: u16 = 2;
 /// Its body was asked for.
-pub(crate) const LOADING: u8 = 4;
+pub(crate) const LOADING: u16 = 4;
 /// Its body could not be read the last time.
-pub(crate) const UNREADABLE: u8 = 8;
+pub(crate) const UNREADABLE: u16 = 8;
 /// header.first-acquirer as published.
-pub(crate) const FIRST_ACQUIRER: u8 = 16;
+pub(crate) const FIRST_ACQUIRER: u16 = 16;
 /// It was offered to another queue and no answer has come.
-pub(crate) const OFFERED: u8 = 32;
+pub(crate) const OFFERED: u16 = 32;
 /// Its publisher said durable.
-pub(crate) const DURABLE: u8 = 64;
+pub(crate) const DURABLE: u16 = 64;
+/// Its state is in the store and not here; nor is its body then, so who has the body has the state.
+pub(crate) const STATE_PAGED: u16 = 128;
+/// Its state is here, and in the store the same (but for the counters, which the entry has).
+pub(crate) const STATE_STORED: u16 = 256;
 
 /// A message's place in a queue.
 #[derive(Debug, Clone)]
@@ -74,7 +78,7 @@ pub(crate) struct Entry {
     /// Where it is in its life.
     pub status: Status,
     /// The flag constants of this file.
-    pub flags: u8,
+    pub flags: u16,
     /// 0 to 9.
     pub priority: u8,
 }
@@ -99,7 +103,7 @@ impl Entry {
 
     /// Whether a flag is set.
     #[inline]
-    pub(crate) fn has(&self, flag: u8) -> bool {
+    pub(crate) fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
 
@@ -181,10 +185,23 @@ impl Entry {
 
     /// The state to change, made from the counters if there was none.
     pub(crate) fn state_mut(&mut self) -> &mut EntryState {
+        self.flags &= !STATE_STORED;
         let (delivery_count, acquired_count) = (self.delivery_count, self.acquired_count);
         Arc::make_mut(self.state.get_or_insert_with(|| {
             Arc::new(EntryState { delivery_count, acquired_count, ..EntryState::default() })
         }))
+    }
+
+    /// Whether its state may leave the memory with its body: the store has it, nobody holds the message, what is being
+    /// read will not come without it, and nothing about it (who may have it, when it expires) needs the state before
+    /// it is handed out.
+    pub(crate) fn state_may_go(&self) -> bool {
+        self.has(STATE_STORED)
+            && !self.has(LOADING)
+            && self.location().is_some()
+            && self.expires == 0
+            && matches!(self.status, Status::Available | Status::Delayed)
+            && self.list() == List::Returned
     }
 
     /// Sets both counters, in the state too where there is one.

@@ -20,13 +20,13 @@ use std::collections::{BTreeMap, VecDeque};
 use self::{
     consumer::Consumer,
     entries::Entries,
-    entry::{Entry, LOADING, List, Status},
+    entry::{Entry, LOADING, List, STATE_STORED, Status},
     expiry::Expiries,
     ready::Ready,
     retry::Delayed,
     vetting::Vetting,
 };
-use super::{Counts, QueueId, Subscribe, breaker::Breaker};
+use super::{Counts, QueueId, Subscribe, breaker::Breaker, letters::catalogue::Catalogue};
 use crate::time::Millis;
 
 pub(crate) use paging::Memory;
@@ -62,6 +62,10 @@ pub(crate) struct Queue {
     /// Consumers or exclusions changed since stranded messages were last looked for.
     stranded_stale: bool,
     vetting: Vetting,
+    /// Those here that died.
+    pub letters: Catalogue,
+    /// Messages whose states the store has, in the order they came to rest here; see `paging`.
+    resting: VecDeque<u64>,
     pub breaker: Breaker,
 }
 
@@ -86,6 +90,8 @@ impl Queue {
             stranded: BTreeMap::new(),
             stranded_stale: false,
             vetting: Vetting::default(),
+            letters: Catalogue::default(),
+            resting: VecDeque::new(),
             breaker,
         }
     }
@@ -116,12 +122,19 @@ impl Queue {
         if entry.expires != 0 {
             self.expiries.insert(entry.expires, seq);
         }
+        if let Some(state) = &entry.state {
+            self.letters.came(seq, state);
+        }
         self.entries.insert(seq, entry);
         seq
     }
 
-    /// Adds a message found at recovery at its own place, without a body.
-    pub(crate) fn restore(&mut self, seq: u64, entry: Entry, not_before: Option<Millis>) {
+    /// Adds a message found at recovery at its own place, without a body, and without its state where it can do
+    /// without.
+    pub(crate) fn restore(&mut self, seq: u64, mut entry: Entry, not_before: Option<Millis>) {
+        if entry.state.is_some() {
+            entry.flags |= STATE_STORED;
+        }
         let next = self.next_seq.max(seq.saturating_add(1));
         self.next_seq = seq;
         self.add(entry, &mut Memory::default());
@@ -129,6 +142,7 @@ impl Queue {
         if let Some(due) = not_before {
             self.delay(seq, due);
         }
+        self.page_out(seq, &mut Memory::default());
     }
 
     fn count(&mut self, status: Status) -> Option<&mut u64> {
@@ -174,6 +188,9 @@ impl Queue {
     pub(crate) fn put_back(&mut self, seq: u64) {
         let Some(entry) = self.entries.get(seq) else { return };
         let (priority, list, picky) = (entry.priority, entry.list(), entry.picky());
+        if entry.has(STATE_STORED) {
+            self.resting.push_back(seq);
+        }
         self.set_status(seq, Status::Available);
         self.ready.level(priority).put_back(seq, list);
         if picky {
@@ -215,6 +232,9 @@ impl Queue {
     #[inline]
     pub(crate) fn take_out(&mut self, seq: u64, memory: &mut Memory) -> Option<Entry> {
         let entry = self.entries.remove(seq)?;
+        if !self.letters.is_empty() {
+            self.letters.went(seq);
+        }
         if entry.status == Status::Available {
             self.ready.level(entry.priority).forget(seq);
         }
@@ -316,6 +336,21 @@ impl Queue {
     #[inline]
     pub(crate) fn consumer(&mut self, slot: u32) -> Option<&mut Consumer> {
         self.consumers.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// The consumer in a slot, to look at.
+    pub(crate) fn consumer_at(&self, slot: u32) -> Option<&Consumer> {
+        self.consumers.get(slot as usize)?.as_ref()
+    }
+
+    /// Consumers that take messages (and do not only look).
+    pub(crate) fn takers(&self) -> impl Iterator<Item = &Consumer> {
+        self.consumers.iter().flatten().filter(|consumer| !consumer.browse)
+    }
+
+    /// When a delayed message is due.
+    pub(crate) fn due_of(&self, seq: u64) -> Option<Millis> {
+        self.delayed.due_of(seq)
     }
 
     /// A consumer's credit or room changed.

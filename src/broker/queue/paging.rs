@@ -1,17 +1,18 @@
-//! Which bodies are in memory: dropped past the budget, read back ahead of demand.
+//! Which bodies and states are in memory: dropped past the budget, read back ahead of demand.
 //!
-//! Invariant: a body is dropped only where the store has it (`Entry::location`), and `paged` counts the
-//! waiting ones without a body. Reads are bounded in number and bytes and asked for only while a
-//! consumer could take what they bring. An unreadable message is set aside, never lost.
+//! Invariant: a body is dropped only where the store has it (`Entry::location`), a state likewise
+//! (`Entry::state_may_go`) and with its body, and `paged` counts the waiting ones without a body. Reads are bounded
+//! in number and bytes and asked for only while a consumer could take what they bring. An unreadable message is set
+//! aside, never lost.
 
 use std::sync::Arc;
 
 use super::{
     Queue,
-    entry::{LOADING, Status, UNREADABLE},
+    entry::{LOADING, STATE_PAGED, STATE_STORED, Status, UNREADABLE},
 };
 use crate::{
-    broker::{Location, Message, Seq},
+    broker::{EntryState, Loaded, Seq, Wanted},
     time::Millis,
 };
 
@@ -23,6 +24,9 @@ const LOAD_BYTES: u64 = 1024 * 1024;
 const LOADING_MAX: usize = 2 * LOAD_MESSAGES;
 /// Fewest messages looked ahead, so that a consumer giving credit one by one does not wait for each.
 const AHEAD_MIN: usize = 32;
+/// Bytes of the budget for each state of a waiting message that is kept in memory though the store has it: the
+/// newest are, since they are most likely to be needed. A million dead letters would take most of a gigabyte otherwise.
+const BYTES_PER_STATE: u64 = 16 * 1024;
 /// How long an unreadable message is set aside, the first time and later.
 const UNREADABLE_MS: (u64, u64) = (1000, 60_000);
 
@@ -66,8 +70,36 @@ impl Queue {
         }
     }
 
+    /// The store has this state of a message now: if it is still what the message has, it may leave the memory.
+    pub(crate) fn state_stored(&mut self, seq: u64, state: &Arc<EntryState>) {
+        let Some(entry) = self.entries.get_mut(seq) else { return };
+        if entry.state.as_ref().is_some_and(|held| Arc::ptr_eq(held, state)) {
+            entry.flags |= STATE_STORED;
+            self.resting.push_back(seq);
+        }
+    }
+
+    /// Drops states (and bodies with them) of messages that wait, but for the newest.
+    pub(crate) fn page_states(&mut self, memory: &mut Memory) {
+        let kept = usize::try_from(memory.budget / BYTES_PER_STATE).unwrap_or(usize::MAX);
+        while self.resting.len() > kept {
+            let Some(seq) = self.resting.pop_front() else { return };
+            self.page_out(seq, memory);
+        }
+    }
+
+    pub(super) fn page_out(&mut self, seq: u64, memory: &mut Memory) {
+        let Some(entry) = self.entries.get_mut(seq).filter(|e| e.state_may_go()) else { return };
+        if entry.message.take().is_some() {
+            memory.resident -= u64::from(entry.size);
+            self.paged += u64::from(entry.status == Status::Available);
+        }
+        entry.state = None;
+        entry.flags = (entry.flags & !STATE_STORED) | STATE_PAGED;
+    }
+
     /// Bodies to read now: those somebody waits for (`wanted`), and what comes after them.
-    pub(crate) fn plan_load(&mut self, wanted: &mut Vec<u64>) -> Vec<(Seq, Location)> {
+    pub(crate) fn plan_load(&mut self, wanted: &mut Vec<u64>) -> Vec<Wanted> {
         if (self.paged == 0 && wanted.is_empty()) || self.loading >= LOADING_MAX {
             return Vec::new();
         }
@@ -109,7 +141,8 @@ impl Queue {
         found
     }
 
-    fn start_load(&mut self, seqs: &[u64]) -> Vec<(Seq, Location)> {
+    /// Asks for some of these that are not here and not asked for yet.
+    pub(crate) fn start_load(&mut self, seqs: &[u64]) -> Vec<Wanted> {
         let mut bodies = Vec::new();
         let mut bytes = 0;
         for &seq in seqs {
@@ -122,14 +155,15 @@ impl Queue {
                 entry.flags |= LOADING;
                 self.loading += 1;
                 bytes += u64::from(entry.size);
-                bodies.push((Seq(seq), location));
+                bodies.push(Wanted { seq: Seq(seq), location, state: entry.has(STATE_PAGED) });
             }
         }
         bodies
     }
 
-    /// A body was read, or could not be.
-    pub(crate) fn loaded(&mut self, now: Millis, seq: u64, body: Option<Arc<Message>>, memory: &mut Memory) {
+    /// A body (and state) was read, or could not be.
+    pub(crate) fn loaded(&mut self, now: Millis, loaded: Loaded, memory: &mut Memory) {
+        let Loaded { seq: Seq(seq), body, state } = loaded;
         let Some(entry) = self.entries.get_mut(seq) else { return };
         if !entry.has(LOADING) {
             return;
@@ -139,8 +173,17 @@ impl Queue {
         if entry.message.is_some() {
             return;
         }
-        if let Some(message) = body {
+        let complete = body.filter(|_| state.is_some() || !entry.has(STATE_PAGED));
+        if let Some(message) = complete {
             entry.flags &= !UNREADABLE;
+            if entry.has(STATE_PAGED) {
+                entry.state = state;
+                entry.set_counts(entry.delivery_count, entry.acquired_count);
+                entry.flags = (entry.flags & !STATE_PAGED) | STATE_STORED;
+            }
+            if entry.has(STATE_STORED) {
+                self.resting.push_back(seq);
+            }
             entry.message = Some(message);
             memory.resident += u64::from(entry.size);
             self.paged -= u64::from(entry.status == Status::Available);

@@ -51,6 +51,11 @@ impl Delayed {
         self.0.first().map(|(due, _)| *due)
     }
 
+    /// When this one is due: a walk over all, for who explains it.
+    pub(crate) fn due_of(&self, seq: u64) -> Option<Millis> {
+        self.0.iter().find(|(_, waits)| *waits == seq).map(|(due, _)| *due)
+    }
+
     /// The next one that is due.
     pub(crate) fn pop_due(&mut self, now: Millis) -> Option<u64> {
         if self.next()? > now {

@@ -82,8 +82,10 @@ async fn run(args: &Args, node: &mut Management, out: &mut Out) -> Result<(), Fa
     if args.dry_run {
         let answer = node.ask(ask).await?;
         let matching = json::number(&answer, "matching").unwrap_or(0);
-        let words =
-            format!("{} of {queue} would be put back; nothing was done", human::count(matching, "dead letter"));
+        let words = format!(
+            "{} of {queue} would be put back; nothing was done",
+            human::count(matching, "dead letter")
+        );
         return out.told(&answer, &words);
     }
     tokio::select! {
@@ -93,13 +95,7 @@ async fn run(args: &Args, node: &mut Management, out: &mut Out) -> Result<(), Fa
 }
 
 /// Starts it, and waits for its end, telling how far it is.
-async fn start(
-    args: &Args,
-    node: &mut Management,
-    out: &mut Out,
-    id: &str,
-    ask: Ask,
-) -> Result<(), Failure> {
+async fn start(args: &Args, node: &mut Management, out: &mut Out, id: &str, ask: Ask) -> Result<(), Failure> {
     let began = Instant::now();
     let mut now = node.ask(ask).await?;
     if args.detach {
@@ -110,7 +106,8 @@ async fn start(
         out.progress(&format!("{}  (Ctrl-C leaves it to the broker)", replay::progress(&now, elapsed_ms)));
         sleep(args.poll).await;
         now = node.ask(Ask::new("READ", REPLAY, id)).await.map_err(|failure| {
-            failure.hint(format!("the same command with --id {id} goes on with it, and puts nothing back twice"))
+            failure
+                .hint(format!("the same command with --id {id} goes on with it, and puts nothing back twice"))
         })?;
     }
     if out.json {

@@ -61,12 +61,14 @@ enum Command {
         set: Set,
     },
     /// Change settings of a queue; they hold at once, and after a restart
+    ///
+    /// A setting that is a table, such as retry-delay, is replaced whole: what is not said of it is as in the configuration.
     Update {
         /// The queue's name
         name: String,
         #[command(flatten)]
         set: Set,
-        /// Setting that goes back to what the configuration says; may be given more than once
+        /// Setting, or whole table, that goes back to what the configuration says; may be given more than once
         #[arg(long, value_name = "KEY")]
         unset: Vec<String>,
     },
@@ -122,6 +124,10 @@ impl Args {
         match &self.command {
             Command::Update { set, unset, .. } if set.set.is_empty() && unset.is_empty() => {
                 Err(Failure::usage("nothing to change").hint("--set KEY=VALUE or --unset KEY"))
+            }
+            Command::Update { unset, .. } if unset.iter().any(|key| key.contains('.')) => {
+                Err(Failure::usage("a part of a table cannot be unset on its own")
+                    .hint("--unset retry-delay takes back all of it, --set retry-delay.max=1h says what it is to be"))
             }
             Command::Breaker { state: Breaker::Close, lasting: Some(_), .. } => Err(Failure::usage(
                 "--for says how long the breaker is to be open; a closed one stays closed until it trips",
@@ -226,7 +232,8 @@ async fn delete(
     if force && !yes {
         let queue = node.ask(Ask::new("READ", QUEUE, name)).await?;
         let dead = human::count(json::number(&queue, "dead").unwrap_or(0), "dead letter");
-        confirm(&format!("remove the queue {name} with {} and {dead}", waiting(&queue)), name, false).await?;
+        let all = waiting(&queue, &["ready", "acquired", "delayed"]);
+        confirm(&format!("remove the queue {name} with {all} and {dead}"), name, false).await?;
     }
     let arguments = if force { json!({ "if-empty": false, "if-unused": false }) } else { json!({}) };
     node.ask(Ask::new("DELETE", QUEUE, name).with(arguments)).await?;
@@ -236,16 +243,18 @@ async fn delete(
 async fn purge(node: &mut Management, out: &mut Out, name: &str, yes: bool) -> Result<(), Failure> {
     if !yes {
         let queue = node.ask(Ask::new("READ", QUEUE, name)).await?;
-        confirm(&format!("remove {} from {name}", waiting(&queue)), name, false).await?;
+        // Those handed out stay.
+        let all = waiting(&queue, &["ready", "delayed"]);
+        confirm(&format!("remove {all} from {name}"), name, false).await?;
     }
     let answer = node.ask(Ask::new("PURGE", QUEUE, name)).await?;
     let removed = json::number(&answer, "removed").unwrap_or(0);
     out.told(&answer, &format!("{} removed from {name}", human::count(removed, "message")))
 }
 
-fn waiting(queue: &Json) -> String {
-    let number = |key: &str| json::number(queue, key).unwrap_or(0);
-    human::count(number("ready") + number("acquired") + number("delayed"), "waiting message")
+fn waiting(queue: &Json, which: &[&str]) -> String {
+    let count = which.iter().filter_map(|key| json::number(queue, key)).sum();
+    human::count(count, "message")
 }
 
 async fn breaker(

@@ -51,6 +51,7 @@ pub struct Reply {
     code: i32,
     description: String,
     condition: Option<String>,
+    total: Option<u64>,
     body: Value,
 }
 
@@ -59,12 +60,12 @@ pub fn ok(body: Json) -> Reply {
 }
 
 pub fn ok_value(body: Value) -> Reply {
-    Reply { code: 200, description: "OK".to_owned(), condition: None, body }
+    Reply { code: 200, description: "OK".to_owned(), condition: None, total: None, body }
 }
 
 pub fn no(code: i32, description: &str, condition: &str) -> Reply {
     let condition = Some(condition.to_owned());
-    Reply { code, description: description.to_owned(), condition, body: Value::Null }
+    Reply { code, description: description.to_owned(), condition, total: None, body: Value::Null }
 }
 
 /// A page of a QUERY that has them all.
@@ -73,7 +74,12 @@ pub fn found(all: Json) -> Reply {
     let names: Vec<String> = all[0].as_object().expect("an object").keys().cloned().collect();
     let row = |one: &Json| names.iter().map(|name| one[name].clone()).collect::<Json>();
     let rows: Vec<Json> = all.iter().map(row).collect();
-    ok(json!({ "attributeNames": names, "results": rows, "total": rows.len() }))
+    page(&names, &rows, rows.len() as u64)
+}
+
+/// A page of a QUERY.
+pub fn page(names: &[String], rows: &[Json], total: u64) -> Reply {
+    Reply { total: Some(total), ..ok(json!({ "attributeNames": names, "results": rows })) }
 }
 
 /// What a command did and said.
@@ -169,6 +175,10 @@ fn response(request: &Message<Body<Value>>, reply: Reply) -> Message<AmqpValue<V
         .insert("statusDescription", reply.description);
     let own = match reply.condition {
         Some(condition) => own.insert("errorCondition", SimpleValue::Symbol(Symbol::from(condition))),
+        None => own,
+    };
+    let own = match reply.total {
+        Some(total) => own.insert("total", total),
         None => own,
     };
     let properties = Properties {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value as Json, json};
 
-use super::fake::{Ran, found, no, ok, run, run_words};
+use super::fake::{Ran, found, no, ok, page, run, run_words};
 
 fn orders() -> Json {
     json!({
@@ -39,7 +39,7 @@ orders     12         3        1  1.2 GiB     4    2     1   3m12s  open for 12s
 
 #[tokio::test]
 async fn queue_ls_asks_for_every_page_and_for_the_glob() {
-    let page = |name: &str| ok(json!({ "attributeNames": ["name"], "results": [[name]], "total": 2 }));
+    let page = |name: &str| page(&["name".to_owned()], &[json!([name])], 2);
     let ran = run("verdict queue ls o* --json", [page("o1"), page("o2")]).await.ok();
     let got: Json = serde_json::from_str(&ran.said.results).unwrap();
     assert_eq!(got, json!({ "queues": [{ "name": "o1" }, { "name": "o2" }] }));
@@ -49,7 +49,7 @@ async fn queue_ls_asks_for_every_page_and_for_the_glob() {
 
 #[tokio::test]
 async fn empty_tables_say_so_and_leave_standard_output_empty() {
-    let none = || ok(json!({ "attributeNames": [], "results": [], "total": 0 }));
+    let none = || page(&[], &[], 0);
     for (line, words) in [
         ("verdict queue ls x*", "no queue matches x*\n"),
         ("verdict connection ls", "no connections\n"),
@@ -95,8 +95,10 @@ async fn queues_are_made_and_changed_by_key_and_value() {
     assert_eq!(ran.asked(), [format!("CREATE verdict.queue jobs {{\"settings\":{settings}}}")]);
     let ran = run("verdict queue update jobs --unset max-bytes", [ok(jobs())]).await.ok();
     assert_eq!(ran.asked(), [r#"UPDATE verdict.queue jobs {"settings":{"max-bytes":null}}"#]);
-    let ran = run("verdict queue update jobs", []).await;
-    assert_eq!(ran.result.unwrap_err().exit_code(), ExitCode::from(2));
+    for line in ["verdict queue update jobs", "verdict queue update jobs --unset retry-delay.max"] {
+        let ran = run(line, []).await;
+        assert_eq!(ran.result.unwrap_err().exit_code(), ExitCode::from(2), "{line}");
+    }
 }
 
 #[tokio::test]

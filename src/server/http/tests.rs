@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    broker::{Batch, Location, Message, QueueId},
+    broker::{Batch, EntryState, Location, Message, QueueId, Seq},
     config::Config,
     server::live::Live,
     store::{Done, Recovered, Recovery, StoreError, StoreStats},
@@ -24,6 +24,9 @@ impl Store for Says {
         done(Err(StoreError::Failed("not a real store".into())));
     }
     fn read(&self, _: &[Location]) -> Vec<Result<Arc<Message>, StoreError>> {
+        Vec::new()
+    }
+    fn read_states(&self, _: QueueId, _: &[Seq]) -> Vec<Result<Option<Arc<EntryState>>, StoreError>> {
         Vec::new()
     }
     fn evacuated(&self, _: QueueId, _: u32) {}

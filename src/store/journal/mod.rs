@@ -34,7 +34,7 @@ use super::recovery::{self, Opened};
 use super::space::Space;
 use super::stats::StoreStats;
 use super::{Done, Notify, Recovered, Recovery, Store, StoreError};
-use crate::broker::{Batch, Location, Message, QueueId, Restored};
+use crate::broker::{Batch, EntryState, Location, Message, QueueId, Restored, Seq};
 
 /// How a journal is kept. The defaults suit a disk of its own.
 #[derive(Debug, Clone)]
@@ -220,6 +220,17 @@ impl Store for JournalStore {
 
     fn read(&self, locations: &[Location]) -> Vec<Result<Arc<Message>, StoreError>> {
         reader::read(&self.segments, locations)
+    }
+
+    fn read_states(&self, queue: QueueId, seqs: &[Seq]) -> Vec<Result<Option<Arc<EntryState>>, StoreError>> {
+        let (reply, answer) = channel();
+        // The checkpointer alone knows what is not in the index yet.
+        let asked = self.events.send(Event::States { queue, seqs: seqs.to_vec(), reply });
+        let closed = || StoreError::Failed("the store is closed".into());
+        match asked.map_err(|_| closed()).and_then(|()| answer.recv().map_err(|_| closed())) {
+            Ok(states) => states,
+            Err(error) => seqs.iter().map(|_| Err(error.clone())).collect(),
+        }
     }
 
     fn evacuated(&self, queue: QueueId, segment: u32) {

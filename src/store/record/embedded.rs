@@ -9,7 +9,7 @@ use crate::broker::{
 };
 
 /// First byte of an encoded `EntryState`; another value is another layout.
-const STATE_VERSION: u8 = 1;
+const STATE_VERSION: u8 = 2;
 /// First byte of an encoded definition: TOML, which survives new fields.
 const DEFINITION_TOML: u8 = 1;
 /// In postcard, for values TOML cannot hold (integers above `i64::MAX`); of policies without rules.
@@ -34,7 +34,11 @@ pub fn state_from_bytes(bytes: &[u8]) -> Result<EntryState, DecodeError> {
     let inner = |why: String| DecodeError::Inner { what: "state", why };
     match bytes.split_first() {
         Some((&STATE_VERSION, rest)) => postcard::from_bytes(rest).map_err(|error| inner(error.to_string())),
-        Some((version, _)) => Err(inner(format!("layout {version}, expected {STATE_VERSION}"))),
+        // Layout 1 ends before the list of replays: an empty one makes it layout 2.
+        Some((1, rest)) => {
+            postcard::from_bytes(&[rest, &[0]].concat()).map_err(|error| inner(error.to_string()))
+        }
+        Some((version, _)) => Err(inner(format!("layout {version}, expected at most {STATE_VERSION}"))),
         None => Err(inner("no bytes".into())),
     }
 }

@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::broker::policy::{Action, AttemptRange, Class, RetryDelay, Rule, RuleAnnotation, RuleOutcome};
-use crate::broker::{Annotations, Cause, Death, DeathReason, Failure, FailureOutcome, Lifetime, QueuePolicy};
+use crate::broker::{
+    Annotations, Cause, Death, DeathReason, Failure, FailureOutcome, Lifetime, QueuePolicy, Replay,
+};
 
 prop_compose! {
     fn message()(
@@ -49,6 +51,7 @@ fn full_state() -> EntryState {
             address: "a".into(),
             first: ("f".into(), DeathReason::Expired),
         })),
+        replays: vec![Replay { id: "again".into(), time: Millis(11) }],
     }
 }
 
@@ -77,7 +80,7 @@ fn definition(max_bytes: Option<u64>) -> QueueDefinition {
         policy,
         lifetime: Lifetime::Permanent,
         shard: 0,
-        settings: String::new(),
+        settings: "max-bytes = 7\n[breaker]\nenabled = false\n".into(),
     }
 }
 
@@ -162,7 +165,16 @@ fn states_and_definitions_come_back_whole() {
 fn a_state_of_another_layout_is_refused_with_its_number() {
     let mut bytes = state_to_bytes(&full_state());
     bytes[0] = 9;
-    assert!(state_from_bytes(&bytes).unwrap_err().to_string().contains("layout 9, expected 1"));
+    assert!(state_from_bytes(&bytes).unwrap_err().to_string().contains("layout 9, expected at most 2"));
+}
+
+#[test]
+fn a_state_from_before_there_were_replays_is_read() {
+    let old = EntryState { replays: Vec::new(), ..full_state() };
+    let mut bytes = state_to_bytes(&old);
+    assert_eq!(bytes.pop(), Some(0), "the empty list is the last byte");
+    bytes[0] = 1;
+    assert_eq!(state_from_bytes(&bytes), Ok(old));
 }
 
 #[test]
@@ -177,4 +189,21 @@ fn a_definition_in_postcard_from_before_there_were_rules_is_read() {
     let expected =
         QueueDefinition { id, name: name.into(), policy: old, lifetime, shard, settings: String::new() };
     assert_eq!(definition_from_bytes(&bytes).unwrap(), expected);
+}
+
+#[test]
+fn a_definition_in_postcard_from_before_there_were_settings_is_read() {
+    let expected = QueueDefinition { settings: String::new(), ..definition(Some(u64::MAX)) };
+    let QueueDefinition { id, name, policy, lifetime, shard, .. } = &expected;
+    let bytes = postcard::to_extend(&(id, name, policy, lifetime, shard), vec![3]).unwrap();
+    assert_eq!(definition_from_bytes(&bytes).unwrap(), expected);
+}
+
+#[test]
+fn a_definition_in_toml_from_before_there_were_settings_is_read() {
+    let expected = QueueDefinition { settings: String::new(), ..definition(None) };
+    let bytes = definition_to_bytes(&expected);
+    let text = std::str::from_utf8(&bytes).unwrap().replace("settings = \"\"\n", "");
+    assert!(!text.contains("settings"), "{text}");
+    assert_eq!(definition_from_bytes(text.as_bytes()).unwrap(), expected);
 }

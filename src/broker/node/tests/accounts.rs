@@ -361,16 +361,3 @@ fn a_message_moved_while_it_is_written_again_learns_its_new_place() {
     rig.dead_consumer(2);
     assert_eq!(rig.got(), [(2, 1)]);
 }
-
-#[test]
-fn purge_removes_what_waits_and_leaves_what_is_handed_out() {
-    let mut rig = Rig::new();
-    rig.publish_n(10);
-    rig.subscribe(wish(1), 2);
-    rig.purge(false);
-    assert_eq!(rig.node.counts().0, Counts { acquired: 2, bytes: 200, consumers: 1, ..Counts::default() });
-    assert_eq!(rig.journal.messages.len(), 2);
-    rig.settle(1, 1, Outcome::Rejected(None));
-    rig.purge(true);
-    assert_eq!(rig.journal.messages.len(), 1);
-}

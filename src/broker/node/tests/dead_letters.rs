@@ -49,12 +49,15 @@ fn a_dead_letter_that_fails_or_is_rejected_stays_and_counts() {
     rig.settle(1, 1, failed());
     rig.subscribe(Subscribe { dead_letter: true, ..wish(2) }, 3);
     rig.settle(2, 1, failed());
+    rig.pass(1000);
     rig.settle(2, 1, Outcome::Rejected(None));
+    rig.pass(1000);
     rig.leave(2, DetachCause::Lost);
     assert_eq!(rig.stored_dead(1).map(|s| (s.delivery_count, s.acquired_count)), Some((4, 4)));
     let state = rig.stored_dead(1).and_then(|s| s.state.clone()).unwrap_or_default();
     assert_eq!(state.failures.len(), 4);
     assert_eq!(state.death.as_ref().map(|d| (d.reason, d.attempts)), Some((DeathReason::MaxAttempts, 1)));
+    rig.pass(1000);
     assert_eq!(rig.node.counts().1.available, 1);
 }
 
@@ -246,4 +249,49 @@ fn a_dead_letter_that_arrives_during_an_evacuation_is_kept_too() {
         "{kinds:?}"
     );
     assert!(other.evacuated.is_empty());
+}
+
+/// A queue whose dead letters have limits, and this many of them, a second apart.
+fn limited(limits: policy::LetterLimits, n: u64) -> Rig {
+    let mut rig = Rig::with(QueuePolicy { dead_letters: limits, ..QueuePolicy::default() });
+    rig.publish_n(n);
+    rig.consumer(1);
+    for seq in 1..=n {
+        rig.settle(1, seq, Outcome::Rejected(None));
+        rig.pass(1000);
+    }
+    rig
+}
+
+fn left(rig: &Rig) -> Vec<u64> {
+    rig.journal.messages.keys().filter(|(queue, _)| queue.is_dead_letter()).map(|(_, seq)| seq.0).collect()
+}
+
+#[test]
+fn without_a_limit_no_dead_letter_ever_goes() {
+    let mut rig = limited(policy::LetterLimits::default(), 3);
+    rig.pass(10 * 365 * 86_400_000);
+    assert_eq!(left(&rig), [1, 2, 3]);
+}
+
+#[test]
+fn dead_letters_beyond_the_limit_go_oldest_first_and_are_counted() {
+    let rig = limited(policy::LetterLimits { max_messages: Some(2), ..Default::default() }, 5);
+    assert_eq!((left(&rig), rig.node.tally().dropped), (vec![4, 5], 3));
+    let rig = limited(policy::LetterLimits { max_bytes: Some(250), ..Default::default() }, 5);
+    assert_eq!(left(&rig), [4, 5]);
+}
+
+#[test]
+fn dead_letters_go_when_they_are_too_old_but_for_those_somebody_has() {
+    let mut rig = limited(policy::LetterLimits { max_age_ms: Some(10_000), ..Default::default() }, 3);
+    let due = rig.node.next_wake().expect("the oldest grows old");
+    assert_eq!(due.since_ms(rig.now), 7000);
+    rig.pass(7000);
+    assert_eq!(left(&rig), [2, 3]);
+    rig.subscribe(Subscribe { dead_letter: true, ..wish(2) }, 1);
+    rig.pass(60_000);
+    assert_eq!(left(&rig), [2]);
+    rig.settle(2, 2, Outcome::Released);
+    assert_eq!(left(&rig), [0; 0]);
 }

@@ -32,7 +32,7 @@ fn reads_are_bounded_in_number_and_messages() {
     }
     let sizes: Vec<usize> = rig.loads.iter().map(|(_, b)| b.len()).collect();
     assert_eq!(sizes, [256, 256]);
-    assert_eq!(rig.loads.front().and_then(|(_, b)| b.first()).map(|b| b.0), Some(Seq(1)));
+    assert_eq!(rig.loads.front().and_then(|(_, b)| b.first()).map(|b| b.seq), Some(Seq(1)));
     rig.auto_load = true;
     rig.pass(1);
     assert_eq!(rig.seqs(), (1..=5000).collect::<Vec<_>>());
@@ -88,9 +88,10 @@ fn an_unreadable_message_is_set_aside_and_tried_again_never_lost() {
     let mut rig = paged(2);
     rig.auto_load = false;
     rig.consumer(1);
-    let bodies = vec![(Seq(1), None), (Seq(2), rig.stored(2).map(|s| s.message.clone()))];
+    let second = rig.stored(2).map(|s| s.message.clone());
+    let loaded = [(Seq(1), None), (Seq(2), second)].map(|(seq, body)| Loaded { seq, body, state: None });
     rig.loads.clear();
-    rig.run(Command::Loaded { dead_letter: false, bodies });
+    rig.run(Command::Loaded { dead_letter: false, loaded: loaded.into() });
     assert_eq!(rig.seqs(), [2]);
     assert_eq!(rig.node.counts().0.delayed, 1);
     rig.auto_load = true;

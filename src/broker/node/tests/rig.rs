@@ -8,8 +8,8 @@ use std::{
 use crate::{
     broker::{
         Batch, BreakerState, Command, Committed, ConsumerId, Delivery, DetachCause, Effect, EntryState,
-        Lifetime, Location, Message, Modified, MoveIn, Node, Outcome, ProducerId, Publish, QueueDefinition,
-        QueueId, QueuePolicy, Record, Refusal, Restored, Seq, Settlement, Subscribe,
+        Lifetime, Loaded, Location, Message, Modified, MoveIn, Node, Outcome, ProducerId, Publish,
+        QueueDefinition, QueueId, QueuePolicy, Record, Refusal, Restored, Seq, Settlement, Subscribe, Wanted,
     },
     time::Millis,
 };
@@ -36,6 +36,8 @@ pub struct Journal {
     pub definitions: Vec<QueueDefinition>,
     bodies: HashMap<(u32, u32), Arc<Message>>,
     pub segment: u32,
+    /// `Keep` records that brought a state.
+    pub kept_states: usize,
     next: u32,
 }
 
@@ -48,6 +50,12 @@ impl Journal {
 
     pub fn read(&self, at: Location) -> Option<Arc<Message>> {
         self.bodies.get(&(at.segment, at.offset)).cloned()
+    }
+
+    fn load(&self, queue: QueueId, Wanted { seq, location, state }: Wanted) -> Loaded {
+        let stored = self.messages.get(&(queue, seq));
+        let state = stored.filter(|_| state).and_then(|stored| stored.state.clone());
+        Loaded { seq, body: self.read(location), state }
     }
 
     pub fn delete_segments(&mut self, through: u32) {
@@ -103,6 +111,7 @@ impl Journal {
                     let location = self.place(&stored.message);
                     stored.location = location;
                     if let Some(state) = state {
+                        self.kept_states += 1;
                         stored.set_state(state);
                     }
                     self.messages.insert((queue, seq), stored);
@@ -150,7 +159,7 @@ pub struct Rig {
     /// Answer reads at once.
     pub auto_load: bool,
     pub batches: VecDeque<Batch>,
-    pub loads: VecDeque<(bool, Vec<(Seq, Location)>)>,
+    pub loads: VecDeque<(bool, Vec<Wanted>)>,
     pub deliveries: Vec<(ConsumerId, Delivery)>,
     pub answers: Vec<(u64, Option<Refusal>)>,
     pub settled: Vec<(ConsumerId, Seq, Outcome)>,
@@ -258,9 +267,11 @@ impl Rig {
                     self.node.apply(self.now, Command::Committed(committed), &mut effects);
                 }
             } else if self.auto_load && !self.loads.is_empty() {
-                if let Some((dead_letter, bodies)) = self.loads.pop_front() {
-                    let bodies = bodies.into_iter().map(|(seq, at)| (seq, self.journal.read(at))).collect();
-                    self.node.apply(self.now, Command::Loaded { dead_letter, bodies }, &mut effects);
+                if let Some((dead_letter, wanted)) = self.loads.pop_front() {
+                    let queue = self.node.definition().id;
+                    let queue = if dead_letter { queue.dead_letter() } else { queue };
+                    let loaded = wanted.into_iter().map(|wanted| self.journal.load(queue, wanted)).collect();
+                    self.node.apply(self.now, Command::Loaded { dead_letter, loaded }, &mut effects);
                 }
             } else {
                 return;
@@ -273,6 +284,13 @@ impl Rig {
         if let Some(batch) = self.batches.pop_front() {
             let committed = self.journal.commit(batch);
             self.run(Command::Committed(committed));
+        }
+    }
+
+    /// Commits all batches handed out.
+    pub fn commit_all(&mut self) {
+        while !self.batches.is_empty() {
+            self.commit();
         }
     }
 
@@ -293,7 +311,7 @@ impl Rig {
                 self.answers.extend(answers);
             }
             Effect::ProducerCredit { producer, open } => self.credit.push((producer, open)),
-            Effect::Load { dead_letter, bodies } => self.loads.push_back((dead_letter, bodies)),
+            Effect::Load { dead_letter, wanted } => self.loads.push_back((dead_letter, wanted)),
             Effect::Evacuated { segment } => self.evacuated.push(segment),
             Effect::MoveOut { queue, message } => self.moves_out.push((queue, *message)),
             Effect::MovedIn { from, taken } => self.moved_in.push((from, taken)),
