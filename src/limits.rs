@@ -4,6 +4,8 @@
 
 /// Most failures kept in a message's failure record; older ones are counted and dropped.
 pub const FAILURES_KEPT: usize = 32;
+/// Messages a queue's task looks at for one question: a millisecond of its time.
+pub const LOOK_AT_ONCE: usize = 64 * 1024;
 /// Most replays a message remembers; an older one could then put it back a second time.
 pub const REPLAYS_KEPT: usize = 16;
 /// Longest name of a replay, in bytes: each message it puts back keeps it.
@@ -59,6 +61,8 @@ pub const MANAGEMENT_REQUEST_BYTES: u64 = 8 * 1024 * 1024;
 pub const MANAGEMENT_CREDIT: u32 = 8;
 /// The same of one connection, over all its links; one more is rejected.
 pub const MANAGEMENT_REQUESTS: usize = 64;
+/// Bytes of answers one connection has not taken at which its next request is not begun.
+pub const MANAGEMENT_ANSWER_BYTES: u64 = 4 * 1024 * 1024;
 /// Requests of all connections that wait to be executed; one more is answered 503.
 pub const MANAGEMENT_WAITING: usize = 1024;
 /// Requests executed at a time: each may ask all queues.

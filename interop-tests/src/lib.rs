@@ -2,7 +2,7 @@
 //!
 //! Responsibility: what such tests share, that is a broker process and a thin layer over the fe2o3-amqp
 //! client. Invariant: nothing here or in the tests depends on the `verdict` library. `proton/` next door
-//! holds the tests with python-qpid-proton; `scripts/interop` runs both.
+//! holds the tests with python-qpid-proton, `frames/` what each client library sends; `scripts/interop` runs all.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -14,6 +14,7 @@ mod dead_letter;
 mod effect;
 mod evacuation;
 mod ids;
+mod import;
 mod ledger;
 mod letters;
 mod lifetime;

@@ -10,7 +10,7 @@ use super::{
     EntryState, Replay, Seq,
     node::Node,
     policy::WhenFull,
-    queue::entry::{KEEPING, LOADING, STATE_PAGED, Status, UNREADABLE},
+    queue::entry::{KEEPING, LOADING, STATE_PAGED, UNREADABLE},
 };
 use crate::{limits::REPLAYS_KEPT, time::Millis};
 
@@ -116,7 +116,7 @@ impl Node {
         let Self { main, dead, ledger, memory, .. } = self;
         let seq = letter.seq.0;
         let Some(entry) = dead.entries.get(seq) else { return Outcome::DoneBefore };
-        let at_rest = matches!(entry.status, Status::Available | Status::Delayed);
+        let at_rest = entry.at_rest();
         let state = if entry.has(STATE_PAGED) { letter.state } else { entry.full_state() };
         let (Some(mut state), true) = (state, at_rest && letter.acquired_count == entry.acquired_count)
         else {

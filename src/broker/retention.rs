@@ -3,12 +3,7 @@
 //! Invariant: nothing goes unless the policy names a limit ("Never a deletion: the dead-letter tree always exists"), and
 //! nothing that a consumer has. At most `AT_ONCE` go in one turn. Counted, so that it is seen.
 
-use super::{
-    node::Node,
-    policy::LetterLimits,
-    queue::entry::{Entry, Status},
-    settlement::finish,
-};
+use super::{node::Node, policy::LetterLimits, settlement::finish};
 use crate::time::Millis;
 
 /// Dead letters dropped in one turn: a million that grow old together must not hold up the rest.
@@ -34,7 +29,7 @@ impl Node {
             if !many && !old {
                 return;
             }
-            if at_rest(entry) {
+            if entry.at_rest() {
                 finish(dead, ledger, memory, seq);
                 self.tally.dropped += 1;
             }
@@ -47,10 +42,6 @@ impl Node {
         let (seq, entry) = self.dead.entries.next_from(0)?;
         let letter = self.dead.letters.get(seq)?;
         // One that somebody has is looked at when it comes back.
-        max_age_ms.filter(|_| at_rest(entry)).map(|max| letter.time.plus_ms(max))
+        max_age_ms.filter(|_| entry.at_rest()).map(|max| letter.time.plus_ms(max))
     }
-}
-
-fn at_rest(entry: &Entry) -> bool {
-    matches!(entry.status, Status::Available | Status::Delayed)
 }

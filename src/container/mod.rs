@@ -277,7 +277,7 @@ impl Container {
             Link::Consumer(consumer) => self.end_consumer(link, consumer, cause, host),
             // Its answers still go where they were to go.
             Link::Requester(_) => {}
-            Link::Answerer(answerer) => self.end_answerer(answerer),
+            Link::Answerer(answerer) => self.end_answerer(answerer, host),
         }
     }
 

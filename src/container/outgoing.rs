@@ -106,7 +106,7 @@ impl Container {
         let mut sending = std::mem::take(&mut self.sending);
         sending.retain(|link| {
             if let Some(Link::Answerer(_)) = self.links.get(link) {
-                return self.report_answers(*link);
+                return self.report_answers(*link, host);
             }
             let (engine, links, id) = (&mut self.engine, &mut self.links, self.id);
             let Some(Link::Consumer(consumer)) = links.get_mut(link) else { return false };

@@ -89,6 +89,7 @@ pub async fn run_with(
         watch: watch.clone(),
         source: reloading.source.clone(),
         clock,
+        replays: manage::Replays::default(),
     });
     let mut addresses = Vec::new();
     for socket in listener::listen(bound)? {

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
 use answers::Unconfirmed;
-pub use told::{Description, Snapshot, ToQueue};
+pub use told::{Description, LookAt, Snapshot, ToQueue};
 
 use super::{clock::Clock, connection::ToConnection, registry::Registry, wording};
 use crate::{
@@ -172,13 +172,9 @@ impl QueueTask {
                     }
                 }
             }
-            question @ (ToQueue::Stats(_)
-            | ToQueue::Describe(_)
-            | ToQueue::Consumers(..)
-            | ToQueue::Confirmed(..)
-            | ToQueue::Purge(..)) => self.answer(question),
             ToQueue::Stop(stopped) => return Some(Turn::Stop(stopped)),
             ToQueue::Delete => return Some(Turn::Delete(None)),
+            question => self.answer(question),
         }
         None
     }

@@ -192,6 +192,12 @@ impl Entry {
         }))
     }
 
+    /// Whether it waits here, and nobody has it.
+    #[inline]
+    pub(crate) fn at_rest(&self) -> bool {
+        matches!(self.status, Status::Available | Status::Delayed)
+    }
+
     /// Whether its state may leave the memory with its body: the store has it, nobody holds the message, what is being
     /// read will not come without it, and nothing about it (who may have it, when it expires) needs the state before
     /// it is handed out.
@@ -200,7 +206,7 @@ impl Entry {
             && !self.has(LOADING)
             && self.location().is_some()
             && self.expires == 0
-            && matches!(self.status, Status::Available | Status::Delayed)
+            && self.at_rest()
             && self.list() == List::Returned
     }
 

@@ -10,9 +10,12 @@ mod consumer;
 mod letters;
 mod node;
 mod queue;
+mod replay;
 mod settings;
 
 use std::{sync::Arc, time::Duration};
+
+pub use replay::Replays;
 
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -52,6 +55,8 @@ pub struct House {
     pub source: Arc<Source>,
     /// The time.
     pub clock: Clock,
+    /// Replays since the start.
+    pub replays: Replays,
 }
 
 /// By when the queues of a question asked now must have answered.
@@ -154,7 +159,7 @@ fn deed(operation: &Operation) -> Option<String> {
             Queue::OpenBreaker(_) => format!("open the breaker of queue {name:?}"),
             Queue::Read | Queue::Messages(_) => return None,
         },
-        Operation::DeadLetter(name, what) => match what {
+        Operation::DeadLetter(name, what) => match &**what {
             DeadLetter::Purge(_) => format!("purge dead letters of queue {name:?}"),
             DeadLetter::Import(_) => format!("import dead letters into queue {name:?}"),
             DeadLetter::Replay(replay) if !replay.dry_run => format!("replay dead letters of queue {name:?}"),
@@ -175,12 +180,12 @@ async fn execute(house: &Arc<House>, operation: Operation, asker: ConnectionId) 
         Operation::GetNodes => Ok(node::nodes()),
         Operation::Broker(Broker::Read) => Ok(broker::read(house).await),
         Operation::Broker(Broker::Reload) => Ok(broker::reload(house).await),
-        Operation::Queue(name, Queue::Messages(page)) => letters::messages(house, &name, page).await,
+        Operation::Queue(name, Queue::Messages(page)) => letters::messages(house, &name, *page).await,
         Operation::Queue(name, what) => queue::execute(house, &name, what).await,
         Operation::Explain(name, which) => letters::explain(house, name.as_deref(), which).await,
-        Operation::DeadLetter(name, what) => letters::execute(house, &name, what).await,
-        Operation::ReadReplay(id) => letters::read_replay(house, &id).await,
-        Operation::StopReplay(id) => letters::stop_replay(house, &id).await,
+        Operation::DeadLetter(name, what) => letters::execute(house, &name, *what).await,
+        Operation::ReadReplay(id) => house.replays.read(&id),
+        Operation::StopReplay(id) => house.replays.stop(&id),
         Operation::Connection(id, what) => Ok(connection::execute(house, ConnectionId(id), what, asker)),
     };
     done.unwrap_or_else(|refused| refused)

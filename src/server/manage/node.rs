@@ -2,7 +2,7 @@
 //!
 //! Invariant: rows come in a stable order (by name or number), so that pages of a set that does not change fit together.
 
-use super::{House, connection, consumer, letters, queue};
+use super::{House, connection, consumer, queue};
 use crate::{
     broker::address::MANAGEMENT,
     management::{Entities, Query, Reply, Tree, catalogue},
@@ -36,7 +36,7 @@ pub async fn query(house: &House, query: Query) -> Result<Reply, Reply> {
         Entities::Queues => queue::rows(house, &attributes, pattern.as_ref(), offset, count).await,
         Entities::Consumers => consumer::rows(house, &attributes, pattern.as_ref(), offset, count).await,
         Entities::Connections => page(connection::rows(house, &attributes), offset, count),
-        Entities::Replays => page(letters::replays(house, &attributes)?, offset, count),
+        Entities::Replays => page(house.replays.rows(&attributes), offset, count),
     };
     let shown = u32::try_from(rows.len()).unwrap_or(u32::MAX);
     let body = Tree::map([("attributeNames", Tree::list(attributes)), ("results", Tree::List(rows))]);

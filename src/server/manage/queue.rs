@@ -99,7 +99,7 @@ async fn update(house: &House, name: &str, changes: Vec<(Key, Tree)>) -> Result<
 
 /// Removes what waits now, in steps: what comes meanwhile stays, and is delivered between them.
 async fn purge(name: &str, queue: &Named) -> Result<Reply, Reply> {
-    let until = ask(name, &queue.sender, ToQueue::Describe).await?.next_seq;
+    let until = ask(name, &queue.sender, ToQueue::Describe).await?.next_seq.0;
     let (mut from, mut removed) = (0, 0);
     loop {
         let step = ask(name, &queue.sender, |reply| ToQueue::Purge(from..until, reply)).await?;

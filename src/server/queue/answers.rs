@@ -6,10 +6,10 @@
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
-use super::{Description, QueueTask, Snapshot, ToQueue};
+use super::{Description, LookAt, QueueTask, Snapshot, ToQueue};
 use crate::{
-    broker::{Command, Purged},
-    limits::PURGE_STEP,
+    broker::{Command, Look, Purged, Replayed, Seq},
+    limits::{LOOK_AT_ONCE, PURGE_STEP},
 };
 
 /// Who waits for a commit.
@@ -22,6 +22,10 @@ pub(super) struct Unconfirmed {
 enum Answer {
     Done(oneshot::Sender<()>),
     Purged(Purged, oneshot::Sender<Purged>),
+    Replayed(Replayed, oneshot::Sender<Replayed>),
+    Removed(u64, oneshot::Sender<u64>),
+    /// Those of them that are there then: a full disk refuses some.
+    Imported(Vec<Seq>, oneshot::Sender<u64>),
 }
 
 impl QueueTask {
@@ -36,7 +40,7 @@ impl QueueTask {
                     publishers: self.node.publishers(),
                     breaker: self.node.breaker(),
                     definition: self.node.definition().clone(),
-                    next_seq: self.node.next_seq(false),
+                    next_seq: (self.node.next_seq(false), self.node.next_seq(true)),
                 };
                 drop(reply.send(description));
             }
@@ -50,6 +54,40 @@ impl QueueTask {
             ToQueue::Purge(range, reply) => {
                 let purged = self.node.purge(false, range, PURGE_STEP);
                 self.when_safe(Answer::Purged(purged, reply));
+            }
+            other => self.answer_about_messages(other),
+        }
+    }
+
+    fn answer_about_messages(&mut self, question: ToQueue) {
+        let now = self.clock.now();
+        match question {
+            ToQueue::Look(LookAt { dead_letter, from, limit, filter }, reply) => {
+                let look = Look { dead_letter, from, scan: LOOK_AT_ONCE, limit, filter: &filter };
+                drop(reply.send(self.node.look(look)));
+            }
+            ToQueue::Explain(dead_letter, seq, reply) => {
+                let seen = self.node.look_at(dead_letter, seq);
+                let why = self.node.why(now, dead_letter, seq);
+                drop(reply.send(seen.map(|seen| (seen, why))));
+            }
+            ToQueue::Causes(filter, wanted, reply) => {
+                let causes = if wanted { self.node.causes(true, &filter) } else { Vec::new() };
+                drop(reply.send((self.node.count_letters(true, &filter), causes)));
+            }
+            ToQueue::Fates(id, forget, reply) => drop(reply.send(self.node.fates(&id, forget))),
+            ToQueue::Replay(letters, reply) => {
+                let replayed = self.node.replay(now, letters);
+                self.when_safe(Answer::Replayed(replayed, reply));
+            }
+            ToQueue::RemoveLetters(letters, reply) => {
+                let removed = self.node.remove_letters(&letters);
+                self.when_safe(Answer::Removed(removed, reply));
+            }
+            ToQueue::Import(letters, reply) => {
+                let import = |(message, state)| self.node.import_letter(message, state);
+                let seqs = letters.into_iter().map(import).collect();
+                self.when_safe(Answer::Imported(seqs, reply));
             }
             _ => {}
         }
@@ -73,6 +111,12 @@ impl QueueTask {
         match self.unconfirmed.waiting.remove(&token) {
             Some(Answer::Done(reply)) => drop(reply.send(())),
             Some(Answer::Purged(purged, reply)) => drop(reply.send(purged)),
+            Some(Answer::Replayed(replayed, reply)) => drop(reply.send(replayed)),
+            Some(Answer::Removed(removed, reply)) => drop(reply.send(removed)),
+            Some(Answer::Imported(seqs, reply)) => {
+                let there = seqs.iter().filter(|seq| self.node.look_at(true, **seq).is_some());
+                let _ = reply.send(there.count() as u64);
+            }
             None => {}
         }
     }

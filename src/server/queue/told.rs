@@ -2,12 +2,15 @@
 //!
 //! Invariant: every question carries where its answer goes, and who asked may have lost patience meanwhile.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    broker::{BreakerState, Command, ConnectionId, ConsumerView, Counts, Purged, QueueDefinition, Tally},
+    broker::{
+        BreakerState, CauseCount, Command, ConnectionId, ConsumerView, Counts, EntryState, Fates, Filter,
+        Message, Page, Purged, QueueDefinition, ReplayLetters, Replayed, Seen, Seq, Tally, Why,
+    },
     server::connection::ToConnection,
 };
 
@@ -31,6 +34,20 @@ pub enum ToQueue {
     Confirmed(Option<Command>, oneshot::Sender<()>),
     /// Remove what waits, of those with numbers in this range, one step of it; answered when it is safe.
     Purge(Range<u64>, oneshot::Sender<Purged>),
+    /// Somebody looks at messages.
+    Look(LookAt, oneshot::Sender<Page>),
+    /// Somebody wants one message, and why it is not being delivered.
+    Explain(bool, Seq, oneshot::Sender<Option<(Seen, Vec<Why>)>>),
+    /// Somebody wants to know how many dead letters pass, how many may, and (if asked) what they died of.
+    Causes(Arc<Filter>, bool, oneshot::Sender<((u64, u64), Vec<CauseCount>)>),
+    /// Put dead letters back; answered when it is safe.
+    Replay(ReplayLetters, oneshot::Sender<Replayed>),
+    /// What became of the letters this replay put back and has watched; whether it asks for the last time.
+    Fates(Arc<str>, bool, oneshot::Sender<Fates>),
+    /// Remove these dead letters, if they are as they were; answered with how many when it is safe.
+    RemoveLetters(Vec<(Seq, u32)>, oneshot::Sender<u64>),
+    /// Take these as dead letters; answered with how many are safe.
+    Import(Vec<(Arc<Message>, Arc<EntryState>)>, oneshot::Sender<u64>),
     /// The node is to be deleted if it may be: answered with why not, or when it is written down.
     DeleteIf {
         /// Only if it holds nothing.
@@ -44,6 +61,19 @@ pub enum ToQueue {
     Delete,
 }
 
+/// Which messages somebody wants to look at; see `broker::Look`.
+#[derive(Debug, Clone)]
+pub struct LookAt {
+    /// Of the dead-letter tree.
+    pub dead_letter: bool,
+    /// From this number on.
+    pub from: Seq,
+    /// Most messages.
+    pub limit: usize,
+    /// Which.
+    pub filter: Arc<Filter>,
+}
+
 /// A queue as people want to see it.
 #[derive(Debug)]
 pub struct Description {
@@ -55,8 +85,8 @@ pub struct Description {
     pub breaker: BreakerState,
     /// Its name and rules.
     pub definition: QueueDefinition,
-    /// The number its next message will have.
-    pub next_seq: u64,
+    /// The numbers its next message and its next dead letter will have.
+    pub next_seq: (u64, u64),
 }
 
 /// A queue's numbers at one moment, or the sum of several queues'.

@@ -19,6 +19,7 @@ use crate::{
 pub(super) type Changes = Mutex<()>;
 
 /// A queue found by name.
+#[derive(Debug, Clone)]
 pub struct Named {
     /// Its id.
     pub id: QueueId,
