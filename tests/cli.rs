@@ -199,7 +199,6 @@ fn with_dead_letters(count: u64) -> Broker {
 }
 
 #[test]
-#[ignore = "the node answers 501 so far"]
 fn dead_letters_are_found_counted_and_shown() {
     let broker = with_dead_letters(3);
     let page = broker.json("dead-letter ls orders --condition shop:* --limit 2");
@@ -223,7 +222,6 @@ fn dead_letters_are_found_counted_and_shown() {
 }
 
 #[test]
-#[ignore = "the node answers 501 so far"]
 fn dead_letters_are_put_back_once() {
     let broker = with_dead_letters(3);
     let dry = broker.ok("dead-letter replay orders --all --dry-run");
@@ -238,7 +236,6 @@ fn dead_letters_are_put_back_once() {
 }
 
 #[test]
-#[ignore = "the node answers 501 so far"]
 fn replay_goes_on_without_its_watcher_and_is_stopped() {
     let broker = with_dead_letters(50);
     let watcher = broker.command("dead-letter replay orders --all --id slow --rate 1").spawn().unwrap();
@@ -258,7 +255,6 @@ fn replay_goes_on_without_its_watcher_and_is_stopped() {
 }
 
 #[test]
-#[ignore = "the node answers 501 so far"]
 fn dead_letters_are_exported_purged_and_imported() {
     let broker = with_dead_letters(3);
     let directory = tempfile::tempdir().unwrap();
