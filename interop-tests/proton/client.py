@@ -8,8 +8,12 @@ with a limit. Deliberately no convenience that hides the protocol: states and co
 import os
 import time
 
+import cproton
 from proton import UNDESCRIBED, Array, Condition, Data, Delivery, Endpoint, Handler, Link, Message, Terminus, symbol
 from proton.reactor import Container
+
+# A binary inside a map is a view of memory that python-qpid-proton 0.40 has freed by the time it is looked at.
+cproton.bytes2py = cproton.bytes2pybytes
 
 WAIT_LIMIT_S = float(os.environ.get("INTEROP_WAIT_S", "10"))
 

@@ -20,7 +20,7 @@ use self::keys::{block_key, decode_checkpoint, encode_checkpoint, meta_key, stat
 use super::StoreError;
 use super::block::{self, BLOCK_SEQS, IndexEntry};
 use super::delta::{Base, BlockDelta, Delta};
-use super::record;
+use super::record::{self, Packed};
 use crate::broker::{EntryState, QueueDefinition, QueueId, Seq};
 
 /// Bytes of a state kept in one value.
@@ -97,7 +97,7 @@ impl Index {
         }
         for (&queue, changes) in &delta.queues {
             for (&number, block) in &changes.blocks {
-                self.apply_block(queue, number, block, Phase::All, live)?;
+                self.apply_block(queue, number, block, Phase::All { replay: delta.is_replay() }, live)?;
             }
             if changes.next_seq > 0 {
                 self.raise_next_seq(queue, changes.next_seq)?;
@@ -177,7 +177,7 @@ impl Index {
         live: &mut LiveBytes,
     ) -> Result<(), StoreError> {
         let concerned = |base: &Base| match phase {
-            Phase::All => !matches!(base, Base::Gone | Base::Removed { moved: true }),
+            Phase::All { .. } => !matches!(base, Base::Gone | Base::Removed { moved: true }),
             Phase::MovedOut => matches!(base, Base::Removed { moved: true }),
         };
         if !changes.slots.iter().any(|slot| concerned(&slot.base)) {
@@ -202,7 +202,10 @@ impl Index {
                     entry.has_state = true;
                     (entry.delivery_count, entry.acquired_count) =
                         (state.delivery_count, state.acquired_count);
-                    self.put_state(queue, seq, state)?;
+                    // What a crash cut off may have left a state without an entry.
+                    let known =
+                        phase == Phase::All { replay: true } || before.is_some_and(|entry| entry.has_state);
+                    self.put_state(queue, seq, state, known)?;
                 }
                 if let Some(counts) = slot.counts {
                     (entry.delivery_count, entry.acquired_count) = counts;
@@ -226,10 +229,12 @@ impl Index {
         Ok(())
     }
 
-    fn put_state(&self, queue: QueueId, seq: Seq, state: &EntryState) -> Result<(), StoreError> {
-        let bytes = record::state_to_bytes(state);
-        self.remove_state(queue, seq)?;
-        for (number, chunk) in bytes.chunks(STATE_CHUNK_BYTES).enumerate() {
+    /// `known`: it may have an older one, which may be longer.
+    fn put_state(&self, queue: QueueId, seq: Seq, state: &Packed, known: bool) -> Result<(), StoreError> {
+        if known {
+            self.remove_state(queue, seq)?;
+        }
+        for (number, chunk) in state.bytes().chunks(STATE_CHUNK_BYTES).enumerate() {
             let key = state_key(queue, seq, number as u16);
             self.states.insert(key, chunk).map_err(|error| self.error(&error))?;
         }
@@ -365,7 +370,10 @@ impl Index {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    All,
+    /// All but those that moved away. In a replay, which the index may know in part.
+    All {
+        replay: bool,
+    },
     MovedOut,
 }
 
