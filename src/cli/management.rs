@@ -254,6 +254,9 @@ fn refused(answer: &Answer, operation: &str, entity: &str) -> Failure {
             failure.hint("config.example.toml explains every setting of a queue")
         }
         (403, _) => failure.hint("auth.managers in the broker's configuration says who may manage it"),
+        (404, QUEUE) if operation == "EXPLAIN" => {
+            failure.hint("a settled message leaves nothing behind; --queue QUEUE SEQ names one by its place instead")
+        }
         (404, QUEUE) => failure.hint("`verdict queue ls` shows the queues there are"),
         (404, DEAD_LETTER) => failure
             .hint("`verdict queue ls` shows the queues there are, `verdict dead-letter ls QUEUE` the dead letters of one"),

@@ -117,6 +117,11 @@ pub(super) fn is_over(replay: &Json) -> bool {
     !matches!(json::text(replay, "state"), Some("running" | "waiting-for-canary"))
 }
 
+/// Whether all depends on what becomes of the first ones.
+pub(super) fn waits_for_canary(replay: &Json) -> bool {
+    json::text(replay, "state") == Some("waiting-for-canary")
+}
+
 /// How far it is, in one line: `1200 of 5000 put back, 3 skipped, 1000 a second`.
 pub(super) fn progress(replay: &Json, elapsed_ms: u64) -> String {
     let number = |key: &str| json::number(replay, key).unwrap_or(0);
@@ -128,7 +133,7 @@ pub(super) fn progress(replay: &Json, elapsed_ms: u64) -> String {
     if number("failed-again") > 0 {
         text.push_str(&format!(", {} failed again", number("failed-again")));
     }
-    if json::text(replay, "state") == Some("waiting-for-canary") {
+    if waits_for_canary(replay) {
         text.push_str("; waiting for what becomes of the canary");
     } else if elapsed_ms >= 1000 {
         text.push_str(&format!(", {} a second", replayed.saturating_mul(1000) / elapsed_ms));

@@ -20,6 +20,7 @@ pub(super) fn lines(message: &Json, out: &Out, body_bytes: usize) -> Vec<String>
     lines.extend(facts(message, out));
     lines.extend(history(message));
     lines.extend(section("annotations", message.get("annotations")));
+    lines.extend(section("message-annotations", message.get("message-annotations")));
     lines.extend(section("properties", message.get("properties")));
     lines.extend(section("application-properties", message.get("application-properties")));
     if let Some(bytes) = json::text(message, "body").and_then(json::binary) {
@@ -38,8 +39,12 @@ fn title(message: &Json) -> String {
     human::one_line(&format!("{what} {} of {}{id}", cell("sequence"), cell("queue")))
 }
 
-/// Whether it lies among the dead letters.
-pub(super) fn is_dead(message: &Json) -> bool {
+/// Whether it lies among the dead letters: one that was replayed has died, too, but does no more.
+fn is_dead(message: &Json) -> bool {
+    message.get("dead-letter").and_then(Json::as_bool).unwrap_or_else(|| has_died(message))
+}
+
+fn has_died(message: &Json) -> bool {
     message.get("reason").is_some_and(|reason| !reason.is_null())
 }
 
@@ -52,8 +57,11 @@ fn facts(message: &Json, out: &Out) -> Vec<String> {
     };
     let cell = |key: &str| json::cell(message.get(key));
     fact("status", cell("status"));
-    if is_dead(message) {
-        fact("dead because", joined(&[&cell("reason"), &cell("condition"), &cell("description")], ": "));
+    if has_died(message) {
+        fact(
+            if is_dead(message) { "dead because" } else { "died because" },
+            joined(&[&cell("reason"), &cell("condition"), &cell("description")], ": "),
+        );
         fact("died", time(message, "time", out));
         fact("died in", if cell("origin") == cell("queue") { String::new() } else { cell("origin") });
         fact("published to", cell("address"));
@@ -71,7 +79,8 @@ fn facts(message: &Json, out: &Out) -> Vec<String> {
     fact("priority", cell("priority"));
     fact("not before", time(message, "not-before", out));
     fact("expires", time(message, "expires", out));
-    fact("deaths", several(message.get("deaths")));
+    fact("first death", first_death(message));
+    fact("turned away at", several(message.get("excluded")));
     fact("replays", several(message.get("replays")));
     lines
 }
@@ -82,6 +91,18 @@ fn time(message: &Json, key: &str, out: &Out) -> String {
     let distance = human::span(ms.abs_diff(out.now_ms));
     let words = if ms > out.now_ms { format!("in {distance}") } else { format!("{distance} ago") };
     format!("{} ({words})", moment::readable(ms))
+}
+
+/// Where it died first and why, if that is another story than the last time.
+fn first_death(message: &Json) -> String {
+    let Some(death) = json::list(message, "deaths").first() else { return String::new() };
+    let cell = |key: &str| json::cell(death.get(key));
+    let first = (cell("first-queue"), cell("first-reason"));
+    if first == (cell("queue"), cell("reason")) {
+        String::new()
+    } else {
+        format!("{} in {}", first.1, first.0)
+    }
 }
 
 /// A number, or things one after the other; nothing for none.
@@ -122,13 +143,15 @@ fn history(message: &Json) -> Vec<String> {
     if dropped > 0 {
         lines.push(format!("  {} not kept", human::count(dropped, "earlier attempt")));
     }
+    let last = dropped + failures.len() as u64;
     for (number, failure) in (dropped + 1..).zip(failures) {
-        lines.extend(attempt(number, failure));
+        // Behind the last attempt of a dead letter comes no other.
+        lines.extend(attempt(number, failure, has_died(message) && number == last));
     }
     lines
 }
 
-fn attempt(number: u64, failure: &Json) -> Vec<String> {
+fn attempt(number: u64, failure: &Json, died: bool) -> Vec<String> {
     let cell = |key: &str| json::cell(failure.get(key));
     let when = json::time_ms(failure, "time").map_or_else(String::new, moment::readable);
     let who = cell("consumer");
@@ -144,7 +167,8 @@ fn attempt(number: u64, failure: &Json) -> Vec<String> {
     detail(if info.is_empty() { info } else { format!("info: {info}") });
     let annotations = failure.get("annotations").map_or_else(String::new, pairs);
     detail(if annotations.is_empty() { annotations } else { format!("annotations: {annotations}") });
-    let delay = json::number(failure, "delay-ms").map_or_else(String::new, |ms| match ms {
+    let delay = json::number(failure, "delay-ms").filter(|_| !died);
+    let delay = delay.map_or_else(String::new, |ms| match ms {
         0 => "tried again at once".to_owned(),
         ms => format!("tried again after {}", human::span(ms)),
     });

@@ -17,6 +17,9 @@ use crate::cli::{
     replay,
 };
 
+/// A canary that takes longer perhaps has nobody to take it.
+const PATIENCE_MS: u64 = 5000;
+
 /// Put dead letters back into the queue they died in
 ///
 /// The broker does it, this command watches. Each goes back as it was published, with its attempts counted from 0. Run
@@ -101,9 +104,17 @@ async fn start(args: &Args, node: &mut Management, out: &mut Out, id: &str, ask:
     if args.detach {
         return out.told(&now, &format!("replay {id} runs; `verdict replay show {id}` tells how far it is"));
     }
+    let mut told = false;
     while !replay::is_over(&now) {
         let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         out.progress(&format!("{}  (Ctrl-C leaves it to the broker)", replay::progress(&now, elapsed_ms)));
+        if !told && elapsed_ms >= PATIENCE_MS && replay::waits_for_canary(&now) {
+            told = true;
+            let queue = &args.queue;
+            out.hint(&format!(
+                "the canary is in {queue} and not settled yet: `verdict consumer ls {queue}` shows who could take it"
+            ));
+        }
         sleep(args.poll).await;
         now = node.ask(Ask::new("READ", REPLAY, id)).await.map_err(|failure| {
             failure

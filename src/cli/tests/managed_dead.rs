@@ -77,7 +77,7 @@ fn story() -> Json {
           "delay-ms": 100, "rule": "default" },
         { "time": "2026-11-24T06:10:35.123Z", "consumer": "shop/worker (ann)", "outcome": "rejected",
           "condition": "shop:no-stock", "description": "none left", "info": { "sku": "4711" }, "annotations": null,
-          "delay-ms": null, "rule": null },
+          "delay-ms": 0, "rule": null },
     ]);
     story["failures-dropped"] = json!(1);
     story["properties"] = json!({ "message-id": "m-17", "subject": null });
@@ -123,6 +123,25 @@ async fn show_tells_the_whole_story() {
     let ran = run("verdict dead-letter show orders --message-id m --json", [ok(story())]).await.ok();
     assert_eq!(ran.asked(), [r#"SHOW verdict.dead-letter orders {"message-id":"m"}"#]);
     assert_eq!(serde_json::from_str::<Json>(&ran.said.results).unwrap(), story());
+}
+
+#[tokio::test]
+async fn message_that_was_replayed_is_no_dead_letter_any_more() {
+    let mut message = story();
+    message["dead-letter"] = json!(false);
+    message["replays"] = json!([{ "id": "fix", "time": "2026-11-24T06:13:00.000Z" }]);
+    message["deaths"] =
+        json!([{ "queue": "orders", "reason": "rejected", "first-queue": "web", "first-reason": "expired" }]);
+    message["why"] = json!([{ "reason": "no-consumer", "text": "no consumer is attached" }]);
+    let ran = run("verdict explain m-17", [ok(json!({ "found": [message] }))]).await.ok();
+    assert!(ran.said.results.starts_with("message 17 of orders (m-17)\n"), "{}", ran.said.results);
+    for line in [
+        "  died because    rejected: shop:no-stock: none left",
+        "  first death     expired in web",
+        "  replays         id=fix, time=2026-11-24T06:13:00.000Z",
+    ] {
+        assert!(ran.said.results.lines().any(|had| had == line), "{line}: {}", ran.said.results);
+    }
 }
 
 #[tokio::test]
