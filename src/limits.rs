@@ -55,6 +55,17 @@ pub const PUBLISHER_INFLIGHT_BYTES: u64 = 2 * 1024 * 1024;
 pub const RELAY_NODES: usize = 64;
 /// Most queues (dynamic ones included) at a time.
 pub const MAX_QUEUES: usize = 100_000;
+/// Delivery attempts of a queue that are followed at a time for telemetry, a few hundred bytes each.
+pub const OPEN_SPANS: usize = 4096;
+/// Longest selector, in bytes: it is kept with its consumer, and what judging a message costs grows with it.
+pub const SELECTOR_BYTES: usize = 8 * 1024;
+/// Deepest nesting of brackets, NOT and signs in a selector; its parser and evaluator recurse.
+pub const SELECTOR_DEPTH: usize = 64;
+/// Most characters between the first and the last wildcard of a LIKE pattern: as many as one machine word of states
+/// follows in a single pass over the text.
+pub const LIKE_CHARACTERS: usize = 127;
+/// Longest text that LIKE looks into, in bytes; of a longer one it says that it does not know.
+pub const LIKE_TEXT_BYTES: usize = 16 * 1024;
 /// Largest request to `$management`: a page of dead letters to be imported, with its 4 MiB of bodies and as much again.
 pub const MANAGEMENT_REQUEST_BYTES: u64 = 8 * 1024 * 1024;
 /// Requests of one link that are not answered yet, their answers on the way included: the link's credit.

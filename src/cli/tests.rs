@@ -74,6 +74,7 @@ fn usage_errors_end_with_code_2() {
         ("verdict top --interval 1ms", ErrorKind::ValueValidation),
         ("verdict top -n 0", ErrorKind::ValueValidation),
         ("verdict completions cmd", ErrorKind::InvalidValue),
+        ("verdict receive q --filter", ErrorKind::InvalidValue),
     ];
     for (line, kind) in table {
         let error = parse(line).expect_err(line);

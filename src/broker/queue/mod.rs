@@ -4,14 +4,18 @@
 //! lists, and `Memory::resident` is the bytes of all bodies held. All changes of an entry's status go
 //! through this file (and the hot path in `dispatch`). Knows no outcomes, records or publishers.
 
+mod browse;
 pub(crate) mod consumer;
 mod dispatch;
 pub(crate) mod entries;
 pub(crate) mod entry;
 mod expiry;
+mod lent;
 mod paging;
 mod ready;
 pub(crate) mod retry;
+mod sieve;
+mod slots;
 mod stranded;
 mod vetting;
 
@@ -22,11 +26,12 @@ use self::{
     entries::Entries,
     entry::{Entry, LOADING, List, STATE_STORED, Status},
     expiry::Expiries,
+    lent::Lent,
     ready::Ready,
     retry::Delayed,
     vetting::Vetting,
 };
-use super::{Counts, QueueId, Subscribe, breaker::Breaker, letters::catalogue::Catalogue};
+use super::{Counts, QueueId, breaker::Breaker, letters::catalogue::Catalogue};
 use crate::time::Millis;
 
 pub(crate) use paging::Memory;
@@ -48,6 +53,12 @@ pub(crate) struct Queue {
     paged: u64,
     /// Bodies asked for.
     loading: usize,
+    /// Bodies in memory only to be judged by filters.
+    lent: Lent,
+    /// Consumers that take messages and have a filter.
+    filtered: u32,
+    /// There was more to judge than one turn does: the next is due at once.
+    unfinished: bool,
     consumers: Vec<Option<Consumer>>,
     free: Vec<u32>,
     /// Slots of consumers that ended, which the lists below may still name: not free before the next sweep.
@@ -81,6 +92,9 @@ impl Queue {
             expiries: Expiries::default(),
             paged: 0,
             loading: 0,
+            lent: Lent::default(),
+            filtered: 0,
+            unfinished: false,
             consumers: Vec::new(),
             free: Vec::new(),
             ended: Vec::new(),
@@ -196,6 +210,10 @@ impl Queue {
         if picky {
             self.picky_came(seq, priority);
         }
+        if self.filtered > 0 {
+            let sieves = self.consumers.iter_mut().flatten().filter_map(|c| c.sieve.as_mut());
+            sieves.for_each(|sieve| sieve.came_back(seq, priority));
+        }
     }
 
     /// A message with excluded endpoints waits: everybody looks at it again.
@@ -246,7 +264,10 @@ impl Queue {
         if entry.message.is_some() {
             memory.resident -= u64::from(entry.size);
         }
-        self.loading -= usize::from(entry.has(LOADING));
+        if entry.has(LOADING) {
+            self.loading -= 1;
+            self.lent.forget(seq);
+        }
         Some(entry)
     }
 
@@ -274,96 +295,17 @@ impl Queue {
 
     /// When something here is next due.
     pub(crate) fn next_wake(&self, stranded_after_ms: u64) -> Option<Millis> {
+        if self.unfinished {
+            return Some(Millis(0));
+        }
         let stranded = self.stranded.values().min().map(|since| since.plus_ms(stranded_after_ms));
         let others = [stranded, self.vetting.next_wake(), self.breaker.next_wake()];
         [self.delayed.next(), self.expiries.next()].into_iter().chain(others).flatten().min()
     }
 
-    /// Adds a consumer; its slot.
-    pub(crate) fn subscribe(&mut self, wish: Subscribe) -> u32 {
-        let consumer = Consumer::new(wish);
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.consumers.push(None);
-            (self.consumers.len() - 1) as u32
-        });
-        if consumer.browse {
-            self.browsers.push(slot);
-        }
-        if let Some(place) = self.consumers.get_mut(slot as usize) {
-            *place = Some(consumer);
-        }
-        self.tally.consumers += 1;
-        self.stranded_stale = true;
-        slot
-    }
-
-    /// Removes a consumer; what it holds must have been given back.
-    pub(crate) fn unsubscribe(&mut self, slot: u32) {
-        if self.consumers.get_mut(slot as usize).and_then(Option::take).is_some() {
-            self.ended.push(slot);
-            self.vetting.left(slot);
-            self.tally.consumers -= 1;
-            self.stranded_stale = true;
-        }
-    }
-
-    /// All consumers.
-    pub(crate) fn attached(&self) -> impl Iterator<Item = &Consumer> {
-        self.consumers.iter().flatten()
-    }
-
-    /// Slots for consumers, in use or not.
-    #[cfg(test)]
-    pub(crate) fn slots(&self) -> usize {
-        self.consumers.len()
-    }
-
-    /// Takes those that ended off all lists, many together: a connection may end with hundreds of thousands. Until
-    /// then who comes upon one on a list passes it over.
-    fn sweep_ended(&mut self) {
-        if self.ended.is_empty() || self.ended.len() * 4 < self.tally.consumers as usize {
-            return;
-        }
-        let Self { consumers, ring, browsers, asking, .. } = self;
-        let there = |slot: &u32| consumers.get(*slot as usize).is_some_and(Option::is_some);
-        ring.retain(there);
-        browsers.retain(there);
-        asking.retain(there);
-        self.free.append(&mut self.ended);
-    }
-
-    /// The consumer in a slot.
-    #[inline]
-    pub(crate) fn consumer(&mut self, slot: u32) -> Option<&mut Consumer> {
-        self.consumers.get_mut(slot as usize)?.as_mut()
-    }
-
-    /// The consumer in a slot, to look at.
-    pub(crate) fn consumer_at(&self, slot: u32) -> Option<&Consumer> {
-        self.consumers.get(slot as usize)?.as_ref()
-    }
-
-    /// Consumers that take messages (and do not only look).
-    pub(crate) fn takers(&self) -> impl Iterator<Item = &Consumer> {
-        self.consumers.iter().flatten().filter(|consumer| !consumer.browse)
-    }
-
     /// When a delayed message is due.
     pub(crate) fn due_of(&self, seq: u64) -> Option<Millis> {
         self.delayed.due_of(seq)
-    }
-
-    /// A consumer's credit or room changed.
-    pub(crate) fn reconsider(&mut self, slot: u32) {
-        let Some(consumer) = self.consumers.get_mut(slot as usize).and_then(Option::as_mut) else { return };
-        if !consumer.browse && !consumer.ringed && consumer.willing() {
-            consumer.ringed = true;
-            self.ring.push_back(slot);
-        }
-        if !consumer.asking && (consumer.drain || consumer.echo) {
-            consumer.asking = true;
-            self.asking.push(slot);
-        }
     }
 
     /// Takes a message from the consumer that holds it: it is nobody's, `Moving`, until the caller says.
@@ -384,12 +326,6 @@ impl Queue {
             }
         }
         self.breaker.left(seq);
-    }
-
-    /// What a consumer holds, oldest first.
-    pub(crate) fn holding(&self, slot: u32) -> Vec<u64> {
-        let consumer = self.consumers.get(slot as usize).and_then(Option::as_ref);
-        consumer.map_or_else(Vec::new, |c| c.holding(slot, &self.entries))
     }
 
     /// The numbers of all messages with one of these statuses.

@@ -1,9 +1,11 @@
 //! Tests of the node, with a journal in memory standing for the store.
 
 mod accounts;
+mod attempts;
 mod dead_letters;
 mod delivery;
 mod expiry;
+mod filters;
 mod limits;
 mod looking;
 mod management;

@@ -135,15 +135,12 @@ fn a_requester_whose_answers_are_not_taken_waits_by_credit() {
         rig.send(requester, token, false, read(Some("me")).encode());
     }
     rig.exchange();
-    assert_eq!(rig.house.asked.len(), MANAGEMENT_CREDIT as usize);
+    assert_eq!(rig.unanswered(), MANAGEMENT_CREDIT as usize);
     assert!(answers(&rig.execute()).is_empty());
-    assert!(
-        rig.house.asked.is_empty(),
-        "executed, and not asked for again before somebody takes the answers"
-    );
+    assert_eq!(rig.unanswered(), 0, "executed, and no more are taken before somebody takes the answers");
     rig.client.set_credit(answerer, 2);
     assert_eq!(answers(&rig.settle()).len(), 2);
-    assert_eq!(rig.house.asked.len(), 2);
+    assert_eq!(rig.unanswered(), 2);
 }
 
 #[test]
