@@ -6,11 +6,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::record::Packed;
 use crate::broker::{EntryState, Fingerprint, Lifetime, Location, Message, QueuePolicy, Record, SeenId};
 use crate::store::delta::Change;
 use crate::store::journal::layout::Position;
 use crate::store::memory::State;
+use crate::store::record::Packed;
 use crate::time::Millis;
 
 thread_local! {
