@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use verdict::{
     auth::{Authenticator, Verdict},
     broker::{
-        Command, ConnectionId, ConsumerId, Effect, Lifetime, Node, QueueDefinition, QueueId,
-        policy::QueuePolicy,
+        Command, ConnectionId, ConsumerId, Effect, Filter, Lifetime, Loaded, Location, Look, Node,
+        QueueDefinition, QueueId, ReplayLetter, ReplayLetters, Seen, Seq, Wanted, policy::QueuePolicy,
     },
     container::{Host, NoPlace, Place, Wish, reader::READER},
     time::Millis,
@@ -127,6 +127,40 @@ impl House {
         let grouped = Grouped::new(&definition.policy);
         self.add(definition, node, grouped);
         id
+    }
+
+    /// Some of a node's dead letters are put back; which, by the numbers of the messages.
+    pub fn replay(&mut self, id: QueueId, name: &str, now: Millis, rng: &mut Rng) -> Vec<u64> {
+        let Some(tenant) = self.nodes.get_mut(&id) else { return Vec::new() };
+        let filter = Filter::default();
+        let look = Look { dead_letter: true, from: Seq(0), scan: 1000, limit: 1000, filter: &filter };
+        let mut wanted = tenant.node.look(look).seen;
+        wanted.retain(|_| rng.one_in(2));
+        let tree = id.dead_letter();
+        let disk = &self.disk;
+        let read = |seen: &Seen| {
+            let location = seen.location.unwrap_or(Location { segment: 0, offset: 0, len: 0 });
+            disk.load(tree, Wanted { seq: seen.seq, location, state: seen.state_paged })
+        };
+        let read: Vec<_> = wanted.iter().map(|seen| (seen, read(seen))).collect();
+        let letter = |(seen, loaded): &(&Seen, Loaded)| ReplayLetter {
+            seq: seen.seq,
+            acquired_count: seen.acquired_count,
+            state: loaded.state.clone(),
+        };
+        let letters = ReplayLetters {
+            id: name.into(),
+            letters: read.iter().map(letter).collect(),
+            watch: rng.one_in(2),
+        };
+        tenant.node.replay(now, letters);
+        tenant.fresh = true;
+        let moved = read.iter().filter(|(seen, _)| tenant.node.look_at(true, seen.seq).is_none());
+        let number = |(seen, loaded): &(&Seen, Loaded)| {
+            let message = seen.message.as_ref().or(loaded.body.as_ref()).expect("a readable letter");
+            crate::body::id_of(message.payload())
+        };
+        moved.map(number).collect()
     }
 
     /// Puts a command into a node's mailbox.

@@ -21,6 +21,8 @@
 //! 12. Of messages with one key at most one is queued; the others are accepted when it, and its key, is safe.
 //! 13. While a failed message is tried again, no later one of its group goes out.
 //!
+//! 14. A replay puts a dead letter back once for each name, with a fresh count, and it does not expire again.
+//!
 //! `SIM_SEEDS=n SIM_FIRST=n` choose seeds, `SIM_TRACE=1` prints all events. A failure is run again for its
 //! last events, which also shows that it depends on the seed alone. Invariant: no clock, no other dice.
 //!
@@ -150,7 +152,7 @@ fn seeds_hold_every_rule() {
     let reports = check_all(&seeds);
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
     println!(
-        "{} seeds: {} steps, {} s of virtual time, {} messages, {} deliveries, {} cuts, {} crashes, {} restarts, {} batches refused, {} messages left out, {} evacuations, {} duplicates, {} turns with held messages",
+        "{} seeds: {} steps, {} s of virtual time, {} messages, {} deliveries, {} cuts, {} crashes, {} restarts, {} batches refused, {} messages left out, {} evacuations, {} dead letters replayed, {} duplicates, {} turns with held messages",
         reports.len(),
         sum(|r| r.steps),
         sum(|r| r.end_ms - 1_000_000) / 1000,
@@ -162,6 +164,7 @@ fn seeds_hold_every_rule() {
         sum(|r| r.refused),
         sum(|r| r.left_out),
         sum(|r| r.evacuations),
+        sum(|r| r.replayed),
         sum(|r| r.duplicates),
         sum(|r| r.held),
     );

@@ -29,6 +29,8 @@ pub struct Plan {
     pub full_one_in: u64,
     /// The store wants a segment emptied once in so many steps.
     pub evacuate_one_in: u64,
+    /// Somebody replays dead letters of a queue once in so many steps.
+    pub replay_one_in: u64,
     /// Memory for a node's bodies, where it is little.
     pub memory_bytes: Option<u64>,
 }
@@ -171,6 +173,7 @@ impl Plan {
             restart_one_in: rarely(4, 500, 1500),
             full_one_in: rarely(5, 100, 400),
             evacuate_one_in: rarely(2, 30, 200),
+            replay_one_in: rarely(2, 20, 200),
             memory_bytes: if rng.one_in(4) { Some(rng.range(0, 4000)) } else { None },
             pipe_ms: rng.pick(&[0, 2, 20]),
             disk_ms: rng.pick(&[0, 3, 30]),

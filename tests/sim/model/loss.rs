@@ -2,6 +2,8 @@
 //!
 //! Invariant: after a crash what the disk has is all there is, and is exact.
 
+use std::collections::BTreeSet;
+
 use verdict::{
     broker::{ConnectionId, QueueId},
     time::Millis,
@@ -73,6 +75,10 @@ impl Model {
             let count = stored.delivery_count;
             (message.low, message.high, message.low_safe) = (count, count, count);
             (message.place, message.must_be_dead, message.accepted) = (place, false, false);
+            // What it remembers is what happened.
+            let remembered = stored.state.iter().flat_map(|state| &state.replays);
+            let remembered: BTreeSet<&str> = remembered.map(|replay| replay.id.as_str()).collect();
+            message.replays.retain(|name| remembered.contains(name));
         }
     }
 

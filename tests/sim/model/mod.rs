@@ -81,6 +81,8 @@ pub struct Message {
     /// Not durable, and the broker crashed; or never safe.
     vanished: bool,
     rejected_once: bool,
+    /// The replays that may have put it back, and whether they did for good (what a crash undoes may come again).
+    replays: BTreeSet<&'static str>,
     not_here: BTreeSet<u64>,
 }
 
@@ -167,6 +169,7 @@ impl Model {
             dead_safe: false,
             vanished: false,
             rejected_once: false,
+            replays: BTreeSet::new(),
             not_here: BTreeSet::new(),
         });
     }
@@ -287,6 +290,19 @@ impl Model {
             }
             Answer::Release | Answer::NotHere => {}
         }
+    }
+
+    /// (14) A replay put it back: it starts anew.
+    pub fn replayed(&mut self, id: u64, name: &'static str, place: Place) {
+        self.returned.remove(&id);
+        let message = self.at(id);
+        must!(message.replays.insert(name), 14, "message {id} was put back by {name} twice");
+        must!(message.holder.is_none(), 14, "message {id} was put back while a consumer had it");
+        (message.place, message.must_be_dead, message.dead_safe) = (place, false, false);
+        // Until it is handed out again a crash may still undo it.
+        (message.low, message.low_safe) = (0, 0);
+        message.pending = None;
+        message.not_here.clear();
     }
 
     /// A link is detached in good order: what it holds goes back.

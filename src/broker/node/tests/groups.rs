@@ -411,3 +411,29 @@ fn of_a_higher_priority_the_message_waits_all_the_same() {
     rig.settle(1, 1, Outcome::Accepted);
     assert_eq!(rig.seqs(), [1, 2]);
 }
+
+/// Wants every message: what matters is that it looks for itself.
+#[derive(Debug)]
+struct All;
+
+impl Chooser for All {
+    fn wants(&self, _: &Message, _: u32, _: u32, _: Option<&EntryState>) -> bool {
+        true
+    }
+
+    fn words(&self) -> String {
+        "all".to_owned()
+    }
+}
+
+#[test]
+fn a_consumer_with_a_filter_is_held_back_like_others() {
+    let mut rig = failing(grouped(), &[A, A, B, A, B, 0]);
+    rig.leave(1, DetachCause::Clean);
+    rig.subscribe(Subscribe { filter: Some(std::sync::Arc::new(All)), ..wish(2) }, 10_000);
+    assert_eq!(rig.seqs(), [3, 5, 6]);
+    rig.pass(100);
+    assert_eq!(rig.seqs(), [1]);
+    rig.settle(2, 1, Outcome::Accepted);
+    assert_eq!(rig.seqs(), [2, 4]);
+}
