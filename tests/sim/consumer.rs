@@ -42,7 +42,7 @@ pub struct Consumer {
     allowance: i64,
     held: Vec<Held>,
     /// Answers not confirmed yet: message, answer, failures that must be counted by then.
-    unconfirmed: BTreeMap<u32, (u64, Answer, u32)>,
+    unconfirmed: BTreeMap<u32, (u64, Answer, Floor)>,
     draining: bool,
 }
 

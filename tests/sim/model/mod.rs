@@ -48,6 +48,14 @@ pub struct Place {
     pub dead: bool,
 }
 
+/// The failures that a confirmation of an answer must find stored, and in which life of the message: a replay begins
+/// another.
+#[derive(Debug, Clone, Copy)]
+pub struct Floor {
+    failures: u32,
+    life: usize,
+}
+
 /// What is known of a message.
 #[derive(Debug)]
 pub struct Message {
@@ -219,7 +227,7 @@ impl Model {
     }
 
     /// A consumer answers; gives what it must be told to have been counted when it is confirmed.
-    pub fn settling(&mut self, id: u64, answer: Answer, link: u64) -> u32 {
+    pub fn settling(&mut self, id: u64, answer: Answer, link: u64) -> Floor {
         let (queues, stopping) = (self.queues.clone(), self.stopping);
         let message = self.at(id);
         assert!(
@@ -251,11 +259,11 @@ impl Model {
         {
             self.returned.insert(id);
         }
-        floor
+        Floor { failures: floor, life: self.at(id).replays.len() }
     }
 
     /// The broker confirmed a second-mode answer.
-    pub fn confirmed(&mut self, id: u64, answer: Answer, floor: u32, disk: &Disk) {
+    pub fn confirmed(&mut self, id: u64, answer: Answer, floor: Floor, disk: &Disk) {
         let stopping = self.stopping;
         let message = self.at(id);
         let stored = disk.by_id.get(&id).and_then(|at| disk.stored.get(at).map(|stored| (at, stored)));
@@ -270,7 +278,9 @@ impl Model {
             }
             // Failures that may not have been heard make this one's number uncertain.
             Answer::Fail | Answer::Reject if stopping => {}
+            Answer::Fail | Answer::Reject if floor.life != message.replays.len() => {}
             Answer::Fail | Answer::Reject => {
+                let floor = floor.failures;
                 message.low_safe = message.low_safe.max(floor);
                 if let Some((at, stored)) = stored {
                     must!(
