@@ -54,6 +54,7 @@ impl Bench {
                 endpoint: format!("link-{n}"),
                 identity: Arc::from("bench"),
                 browse: false,
+                filter: None,
                 presettled: false,
                 default_outcome: Outcome::Released,
                 delivery_count: 0,

@@ -11,6 +11,7 @@ pub mod config;
 pub mod container;
 pub mod limits;
 pub mod management;
+pub mod selector;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod store;

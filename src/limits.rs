@@ -60,12 +60,25 @@ pub const PUBLISHER_INFLIGHT_BYTES: u64 = 2 * 1024 * 1024;
 pub const RELAY_NODES: usize = 64;
 /// Most queues (dynamic ones included) at a time.
 pub const MAX_QUEUES: usize = 100_000;
+/// Delivery attempts of a queue that are followed at a time for telemetry, a few hundred bytes each.
+pub const OPEN_SPANS: usize = 4096;
+/// Longest selector, in bytes: it is kept with its consumer, and what judging a message costs grows with it.
+pub const SELECTOR_BYTES: usize = 8 * 1024;
+/// Deepest nesting of brackets, NOT and signs in a selector; its parser and evaluator recurse.
+pub const SELECTOR_DEPTH: usize = 64;
+/// Most characters between the first and the last wildcard of a LIKE pattern: as many as one machine word of states
+/// follows in a single pass over the text.
+pub const LIKE_CHARACTERS: usize = 127;
+/// Longest text that LIKE looks into, in bytes; of a longer one it says that it does not know.
+pub const LIKE_TEXT_BYTES: usize = 16 * 1024;
 /// Largest request to `$management`: a page of dead letters to be imported, with its 4 MiB of bodies and as much again.
 pub const MANAGEMENT_REQUEST_BYTES: u64 = 8 * 1024 * 1024;
 /// Requests of one link that are not answered yet, their answers on the way included: the link's credit.
 pub const MANAGEMENT_CREDIT: u32 = 8;
 /// The same of one connection, over all its links; one more is rejected.
 pub const MANAGEMENT_REQUESTS: usize = 64;
+/// Bytes of answers one connection has not taken at which its next request is not begun.
+pub const MANAGEMENT_ANSWER_BYTES: u64 = 4 * 1024 * 1024;
 /// Requests of all connections that wait to be executed; one more is answered 503.
 pub const MANAGEMENT_WAITING: usize = 1024;
 /// Requests executed at a time: each may ask all queues.

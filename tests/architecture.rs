@@ -12,10 +12,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("amqp", &["time", "limits"]),
     ("broker", &["time", "limits"]),
     ("auth", &["limits"]),
+    ("selector", &["limits"]),
     ("config", &["broker", "limits"]),
     ("store", &["broker", "limits", "time"]),
     ("management", &["amqp", "broker", "limits", "time"]),
-    ("container", &["amqp", "broker", "auth", "management", "limits", "time"]),
+    ("container", &["amqp", "broker", "auth", "management", "selector", "limits", "time"]),
     ("server", &["amqp", "broker", "auth", "config", "management", "container", "store", "limits", "time"]),
     ("cli", &["amqp", "broker", "auth", "config", "container", "store", "server", "limits", "time"]),
 ];

@@ -241,7 +241,7 @@ def test_a_connection_is_seen_and_closed(manage, client):
     mine = max(rows, key=lambda row: row["id"])
     assert mine["container-id"] == other.conn.container and mine["user"] == "anonymous"
     assert mine["address"].startswith("127.0.0.1:") and mine["opened"] / 1000 > time.time() - 3600
-    number = str(mine["id"])
+    number = str(int(mine["id"]))
     seen = manage.until(lambda: manage("READ", CONNECTION, number).body, lambda body: body["consumers"] == 1)
     assert seen["publishers"] == 0
     assert manage("DELETE", CONNECTION, number, {"description": "enough"}).status == 204
@@ -256,7 +256,7 @@ def test_a_connection_is_seen_and_closed(manage, client):
 def test_a_connection_does_not_close_itself_by_management(manage):
     rows, _ = manage.query(CONNECTION, ["id", "publishers"])
     mine = next(row for row in rows if row["publishers"] == 1)
-    answer = manage("DELETE", CONNECTION, str(mine["id"]))
+    answer = manage("DELETE", CONNECTION, str(int(mine["id"])))
     assert answer.status == 409, answer.words
 
 

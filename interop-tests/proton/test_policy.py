@@ -77,6 +77,24 @@ def test_a_rule_may_ask_for_an_annotation(conn):
     letter.accept()
 
 
+def test_a_storm_pauses_delivery_and_a_consumer_that_is_well_gets_all(conn, queue):
+    """settlement.md, retry-storm breaker: delivery pauses, then probes; told in flows whose properties proton passes over."""
+    conn.sender(queue).send(*[f"m{n}" for n in range(30)])
+    receiver = conn.receiver(queue, credit=20)
+    for message in receiver.receive(20):
+        message.fail()
+    opened_at = time.monotonic()
+    got = []
+    while len(got) < 30:
+        message = receiver.receive()
+        if not got:
+            assert time.monotonic() - opened_at >= 0.9, "the pause is a second"
+        message.accept()
+        got.append(message.body)
+    assert sorted(got) == sorted(f"m{n}" for n in range(30))
+    assert receiver.drain(10) == []
+
+
 @pytest.mark.own_broker
 def test_a_bad_rule_is_named_and_the_broker_does_not_start(tmp_path):
     """issue: bad rules are configuration errors that name the rule."""

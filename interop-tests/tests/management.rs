@@ -100,10 +100,10 @@ async fn queries_are_answered_in_the_form_that_the_crate_reads() {
     for name in ["a", "b", "c"] {
         call(&mut manager, create(name, &[])).await.expect("CREATE");
     }
-    let query = |names: &[&'static str], offset, count| {
+    let query = |names: &[&'static str], offset: Option<u32>, count: Option<u32>| {
         QueryRequest::new(Some(QUEUE.into()), offset, count, names.to_vec(), NODE, None)
     };
-    let answer = call(&mut manager, query(&["name", "ready"], 1, 2)).await.expect("QUERY");
+    let answer = call(&mut manager, query(&["name", "ready"], Some(1), Some(2))).await.expect("QUERY");
     assert_eq!((answer.count, answer.attribute_names), (2, vec!["name".to_owned(), "ready".to_owned()]));
     let names: Vec<_> = answer.results.iter().map(|row| row[0].clone()).collect();
     assert_eq!(names, [Value::String("b".to_owned()), Value::String("c".to_owned())]);

@@ -40,7 +40,7 @@ pub enum Event {
     /// before the link was accepted is told right after.
     Credit { link: LinkId, delivery_count: u32, credit: u32, drain: bool, echo: bool },
     /// The peer (sender) told of its state on a link we receive on.
-    SenderFlow { link: LinkId, available: u32, drained: bool, echo: bool },
+    SenderFlow { link: LinkId, available: u32, drained: bool, echo: bool, properties: Option<Box<Fields>> },
     /// A complete message came in.
     Message(Incoming),
     /// The peer aborted a delivery: there is no message, but its credit is used up.

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use super::{
-    Annotations, Cause, Committed, ConsumerId, EntryState, Location, Message, ProducerId, QueuePolicy, Seq,
-    Ticket,
+    Annotations, Cause, Chooser, Committed, ConsumerId, EntryState, Location, Message, ProducerId,
+    QueuePolicy, Seq, Ticket,
 };
 use crate::time::Millis;
 
@@ -95,6 +95,8 @@ pub struct Subscribe {
     pub identity: Arc<str>,
     /// distribution-mode `copy`: sees every message once, takes none.
     pub browse: bool,
+    /// Which messages it wants; `None`: all.
+    pub filter: Option<Arc<dyn Chooser>>,
     /// Deliveries are sent settled (snd-settle-mode settled): sent is accepted.
     pub presettled: bool,
     /// What happens to a delivery that ends without an outcome (source.default-outcome, else released).
@@ -129,6 +131,8 @@ pub struct Modified {
     pub undeliverable_here: bool,
     /// message-annotations to merge.
     pub annotations: Annotations,
+    /// How many more there were that the broker does not take.
+    pub skipped: u32,
     /// The annotations with values that can be said in words, as texts: what rules look at.
     pub words: Vec<(String, String)>,
     /// What the annotations `x-opt-error-condition` and `x-opt-error-description` said of the cause.

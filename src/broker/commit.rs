@@ -5,7 +5,8 @@
 //! same, and means nothing to a store that does not know them; so nothing need be made again.
 
 use super::{
-    Committed, Effect, Location, QueueId, Refusal, Ticket,
+    AttemptEnd, Committed, Effect, Location, QueueId, Refusal, Ticket,
+    attempt::note_last,
     ledger::Put,
     node::Node,
     queue::entry::{KEEPING, Status},
@@ -79,10 +80,13 @@ impl Node {
         if let Some((producer, token)) = put.answer {
             self.ledger.answer(producer, token, Some(Refusal::StorageFull));
         }
-        let Self { main, dead, memory, .. } = self;
+        let Self { main, dead, memory, attempts, .. } = self;
         let queue = if put.queue.is_dead_letter() { dead } else { main };
         let Some(entry) = queue.entries.get(put.seq).filter(|e| e.pending() == Some(pending)) else { return };
         let holder = (entry.status == Status::Acquired).then_some(entry.holder);
+        if let Some(slot) = holder {
+            note_last(attempts, queue, slot, put.seq, AttemptEnd::Released);
+        }
         queue.take_out(put.seq, memory);
         if let Some(slot) = holder {
             queue.let_go(slot, put.seq);

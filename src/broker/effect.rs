@@ -34,6 +34,8 @@ pub enum Effect {
     MovedIn { from: (QueueId, Seq), taken: bool },
     /// The queue's breaker opened, began to probe, or closed: for the log.
     Breaker { state: BreakerState },
+    /// The same for one of those it holds back: when it changes, and when one comes while it is not closed.
+    BreakerNews { consumer: ConsumerId, state: BreakerState },
     /// What was done before `Command::Confirm` with this token is safe.
     Safe { token: u64 },
     /// The node's lifetime policy says it is to be deleted now.

@@ -133,6 +133,8 @@ pub enum Why {
         /// Some of them.
         endpoints: Vec<String>,
     },
+    /// All who have credit and may have it have filters that do not want it.
+    Filtered,
     /// It may have crashed its last consumer and goes out alone: to one that holds nothing else.
     Suspect,
     /// Others come first.
@@ -287,15 +289,22 @@ impl Queue {
     fn nobody_takes(&self, entry: &Entry) -> Option<Why> {
         let mut consumers = 0;
         let mut excluded = Vec::new();
+        let mut filtered = false;
         for consumer in self.takers() {
             consumers += 1;
             if !consumer.willing() {
                 continue;
             }
-            if !entry.excludes(&consumer.endpoint) {
+            if entry.excludes(&consumer.endpoint) {
+                excluded.push(consumer.endpoint.clone());
+            } else if consumer.sieve.as_ref().is_none_or(|sieve| sieve.may_want(entry)) {
                 return None;
+            } else {
+                filtered = true;
             }
-            excluded.push(consumer.endpoint.clone());
+        }
+        if filtered {
+            return Some(Why::Filtered);
         }
         excluded.truncate(ENDPOINTS_TOLD);
         Some(match (consumers, excluded.is_empty()) {

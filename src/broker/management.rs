@@ -32,6 +32,8 @@ pub struct ConsumerView {
     pub identity: Arc<str>,
     /// It looks and takes nothing.
     pub browse: bool,
+    /// What it wants of the messages, in its own words; `None`: all.
+    pub filter: Option<String>,
     /// What its client will still take.
     pub credit: u32,
     /// Messages it holds.
@@ -49,6 +51,7 @@ impl ConsumerView {
             dead_letter,
             identity: consumer.identity.clone(),
             browse: consumer.browse,
+            filter: consumer.sieve.as_ref().map(|sieve| sieve.filter.words()),
             credit: consumer.credit,
             unsettled: consumer.held() as u64,
             delivered: consumer.delivered,

@@ -5,7 +5,9 @@
 //! or randomness (the seed is an argument). Knows nothing of AMQP's wire format (see `container`).
 
 pub mod address;
+mod attempt;
 mod breaker;
+mod chooser;
 #[allow(missing_docs)] // the variants' texts name their fields
 mod command;
 mod commit;
@@ -36,7 +38,9 @@ pub mod rules;
 mod settlement;
 mod tally;
 
+pub use attempt::{Attempt, AttemptEnd, AttemptNext};
 pub use breaker::BreakerState;
+pub use chooser::Chooser;
 pub use command::{Command, DetachCause, Loaded, Modified, MoveIn, Outcome, Publish, Settlement, Subscribe};
 pub use effect::{Delivery, Effect, Refusal, Wanted};
 pub use ids::{ConnectionId, ConsumerId, ProducerId, QueueId, Seq, Ticket};

@@ -9,8 +9,9 @@ use std::collections::BTreeSet;
 use rustc_hash::FxHashMap;
 
 use super::{
-    Batch, BreakerState, Command, ConsumerId, Effect, ProducerId, QueueDefinition, Reader, Restored, Seq,
-    Subscribe,
+    Attempt, Batch, BreakerState, Command, ConsumerId, Effect, ProducerId, QueueDefinition, Reader, Restored,
+    Seq, Subscribe,
+    attempt::{AttemptEnd, note_last},
     breaker::Breaker,
     dead_letter::Moves,
     duplicates::Window,
@@ -62,6 +63,8 @@ pub struct Node {
     pub(super) seen: Window,
     pub(super) tally: Tally,
     pub(super) ages: Ages,
+    /// Attempts that ended, where somebody watches.
+    pub(super) attempts: Option<Vec<Attempt>>,
     pub(super) watch: Watch,
 }
 
@@ -125,6 +128,7 @@ impl Node {
             seen: Window::default(),
             tally: Tally::default(),
             ages: Ages::default(),
+            attempts: None,
             watch: Watch::default(),
         }
     }
@@ -182,7 +186,7 @@ impl Node {
                 self.producers.remove(&producer);
             }
             Command::Publish { producer, messages } => self.publish(now, producer, messages),
-            Command::Subscribe(wish) => self.subscribe(now, *wish),
+            Command::Subscribe(wish) => self.subscribe(now, *wish, effects),
             Command::Flow { consumer, delivery_count, credit, drain, echo } => {
                 self.with_consumer(consumer, |c| {
                     c.flow(delivery_count, credit);
@@ -227,13 +231,17 @@ impl Node {
         }
     }
 
-    fn subscribe(&mut self, now: Millis, wish: Subscribe) {
-        let (id, dead) = (wish.consumer, wish.dead_letter);
+    fn subscribe(&mut self, now: Millis, wish: Subscribe, effects: &mut Vec<Effect>) {
+        let (id, dead, browse) = (wish.consumer, wish.dead_letter, wish.browse);
         // Ids are not reused; should one come twice, the first is over.
         self.unsubscribe(now, id, super::DetachCause::Clean);
         let slot = self.queue_mut(dead).subscribe(wish);
         self.consumers.insert(id, (dead, slot));
         self.had.link = true;
+        let state = self.breaker();
+        if !dead && !browse && state != BreakerState::Closed {
+            effects.push(Effect::BreakerNews { consumer: id, state });
+        }
     }
 
     fn with_consumer(&mut self, id: ConsumerId, change: impl FnOnce(&mut super::queue::consumer::Consumer)) {
@@ -268,13 +276,22 @@ impl Node {
             self.dispatch(now, false, effects);
         }
         self.dispatch(now, true, effects);
-        effects.extend(self.main.breaker.take_change().map(|state| Effect::Breaker { state }));
+        self.tell_breaker(effects);
         self.offer_moves(effects);
         self.finish_evacuation(effects);
         self.load_to_evacuate(effects);
         self.regulate(effects);
         self.answers(effects);
         self.end_of_life(effects);
+    }
+
+    /// "visible in metrics, log, console and in the link's flow properties": tells all it holds back, whether they
+    /// have credit now or not (who browses sees everything all the same).
+    fn tell_breaker(&mut self, effects: &mut Vec<Effect>) {
+        let Some(state) = self.main.breaker.take_change() else { return };
+        self.tally.breaker_openings += u64::from(matches!(state, BreakerState::Open { .. }));
+        effects.push(Effect::Breaker { state });
+        effects.extend(self.main.takers().map(|c| Effect::BreakerNews { consumer: c.id, state }));
     }
 
     /// Does what time has brought.
@@ -307,14 +324,16 @@ impl Node {
         }
         // Sent settled: sent is accepted.
         for seq in done.presettled {
+            let slot = queue.entries.get(seq).map_or(0, |e| e.holder);
+            note_last(&mut self.attempts, queue, slot, seq, AttemptEnd::Accepted);
             if !dead_letter {
                 self.watch.ended(seq, Some(true));
             }
             finish(queue, ledger, memory, seq);
         }
-        let wanted = queue.plan_load(&mut done.wanted);
+        let wanted = [queue.plan_load(&mut done.wanted), queue.plan_judging(&done.judging.bodies)];
         queue.page_states(memory);
-        if !wanted.is_empty() {
+        for wanted in wanted.into_iter().filter(|wanted| !wanted.is_empty()) {
             effects.push(Effect::Load { dead_letter, wanted });
         }
         for seq in done.expired {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::{
     Annotations, Cause, ConsumerId, DeathReason, DetachCause, Failure, FailureOutcome, Modified, Outcome,
     Seq, Settlement,
+    attempt::{AttemptEnd, note_last},
     breaker::weigh,
     ledger::{Ledger, Notice},
     node::Node,
@@ -39,11 +40,14 @@ pub(super) enum Fate {
 }
 
 /// What a consumer that does not accept says of one message.
-struct Verdict {
+pub(super) struct Verdict {
     /// It counts as a failed attempt, of this kind.
-    failed: Option<FailureOutcome>,
-    cause: Option<Cause>,
+    pub(super) failed: Option<FailureOutcome>,
+    pub(super) modified: bool,
+    pub(super) cause: Option<Cause>,
     annotations: Annotations,
+    /// Annotations that are not taken.
+    skipped: u32,
     /// The annotations as texts, for the rules.
     words: Vec<(String, String)>,
     undeliverable_here: bool,
@@ -53,8 +57,10 @@ struct Verdict {
 impl Verdict {
     const RELEASED: Self = Self {
         failed: None,
+        modified: false,
         cause: None,
         annotations: Annotations(Vec::new()),
+        skipped: 0,
         words: Vec::new(),
         undeliverable_here: false,
         not_before: None,
@@ -67,12 +73,21 @@ impl Verdict {
                 Self { failed: Some(FailureOutcome::Rejected), cause: cause.map(|c| *c), ..Self::RELEASED }
             }
             Outcome::Modified(modified) => {
-                let Modified { delivery_failed, undeliverable_here, annotations, words, cause, not_before } =
-                    *modified;
+                let Modified {
+                    delivery_failed,
+                    undeliverable_here,
+                    annotations,
+                    skipped,
+                    words,
+                    cause,
+                    not_before,
+                } = *modified;
                 Self {
                     failed: delivery_failed.then_some(FailureOutcome::Failed),
+                    modified: true,
                     cause: cause.map(|c| *c),
                     annotations,
+                    skipped,
                     words,
                     undeliverable_here,
                     not_before: not_before.filter(|_| delivery_failed),
@@ -92,7 +107,7 @@ impl Verdict {
 }
 
 /// Where a message goes that came back.
-enum Next {
+pub(super) enum Next {
     Back,
     Later(Millis),
     Expire,
@@ -174,8 +189,9 @@ impl Node {
             self.tally.settled(&outcome);
         }
         if outcome == Outcome::Accepted {
-            let Self { main, dead: tree, ledger, memory, .. } = self;
+            let Self { main, dead: tree, ledger, memory, attempts, .. } = self;
             let queue = if dead { tree } else { main };
+            note_last(attempts, queue, slot, seq, AttemptEnd::Accepted);
             let fate = finish(queue, ledger, memory, seq);
             queue.let_go(slot, seq);
             if !dead {
@@ -235,13 +251,15 @@ impl Node {
         let retry = failures.min(recorded.saturating_add(1));
         let next = self.judge(now, dead, (failures, retry), expired, &verdict, ruling.as_ref());
 
+        self.note_attempt(now, (dead, seq), &identity, &verdict, ruling.as_ref(), &next);
         let delay_ms = if let Next::Later(due) = next { due.since_ms(now) } else { 0 };
         if verdict.failed.is_some() && !dead {
             self.watch.ended(seq, Some(false));
         }
-        let Verdict { failed, cause, annotations, .. } = verdict;
+        let Verdict { failed, cause, annotations, mut skipped, .. } = verdict;
         let Some(entry) = self.queue_mut(dead).entries.get_mut(seq) else { return Fate::Unrecorded };
-        let more = failed.is_some() || !annotations.is_empty() || endpoint.is_some();
+        let later = matches!(next, Next::Later(_));
+        let more = failed.is_some() || !annotations.is_empty() || endpoint.is_some() || later;
         if let Some(outcome) = failed {
             let failure = Failure {
                 time: now,
@@ -256,22 +274,18 @@ impl Node {
         }
         if more {
             let state = entry.state_mut();
-            merge(&mut state.annotations, annotations);
-            state.not_before = None;
-            if let Some(endpoint) = endpoint.filter(|e| !state.excluded.contains(e)) {
-                if state.excluded.len() >= EXCLUDED_KEPT {
-                    state.excluded.remove(0);
-                }
-                state.excluded.push(endpoint);
-            }
+            skipped += merge(&mut state.annotations, annotations);
+            state.not_before = if let Next::Later(due) = next { Some(due) } else { None };
+            exclude(&mut state.excluded, endpoint);
         }
+        // "A key that the broker will not take is skipped and counted, never a reason to end the session."
+        self.tally.annotations_skipped += u64::from(skipped);
         let fate = match next {
             Next::Back => {
                 self.queue_mut(dead).put_back(seq);
                 self.record_change(dead, seq, more)
             }
             Next::Later(due) => {
-                entry.state_mut().not_before = Some(due);
                 self.queue_mut(dead).delay(seq, due);
                 self.record_change(dead, seq, true)
             }
@@ -364,14 +378,27 @@ pub(super) fn add_failure(entry: &mut Entry, failure: Failure) {
     state.failures.push(failure);
 }
 
-/// Merges annotations, new value wins; what does not fit is skipped ("never a reason to end the session").
-fn merge(into: &mut Annotations, newer: Annotations) {
+/// Adds an endpoint; of too many, the newest stay.
+fn exclude(excluded: &mut Vec<String>, endpoint: Option<String>) {
+    let Some(endpoint) = endpoint.filter(|e| !excluded.contains(e)) else { return };
+    if excluded.len() >= EXCLUDED_KEPT {
+        excluded.remove(0);
+    }
+    excluded.push(endpoint);
+}
+
+/// Merges annotations, new value wins; what does not fit is skipped: how many.
+fn merge(into: &mut Annotations, newer: Annotations) -> u32 {
     let size = |a: &Annotations| a.0.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
     let mut used = size(into);
+    let mut skipped = 0;
     for (key, value) in newer.0 {
         used += key.len() + value.len();
         if used <= ANNOTATIONS_BYTES {
             into.merge(Annotations(vec![(key, value)]));
+        } else {
+            skipped += 1;
         }
     }
+    skipped
 }

@@ -41,6 +41,10 @@ pub struct Tally {
     pub modified: u64,
     /// Messages whose time to live passed.
     pub expired: u64,
+    /// Times the retry-storm breaker opened, for the first time or since its probes failed.
+    pub breaker_openings: u64,
+    /// Annotations of `modified` that were not taken, once for each message; in the dead-letter tree, too.
+    pub annotations_skipped: u64,
     /// Messages that became dead letters, in the order of `Tally::REASONS`.
     pub dead_lettered: [u64; REASONS],
     /// Dead letters put back by a replay.
@@ -111,6 +115,8 @@ impl Tally {
             &mut self.released,
             &mut self.modified,
             &mut self.expired,
+            &mut self.breaker_openings,
+            &mut self.annotations_skipped,
             &mut self.replayed,
             &mut self.dropped,
         ];
@@ -126,6 +132,8 @@ impl Tally {
             other.released,
             other.modified,
             other.expired,
+            other.breaker_openings,
+            other.annotations_skipped,
             other.replayed,
             other.dropped,
         ];
@@ -246,11 +254,12 @@ mod tests {
 
     #[test]
     fn sums_and_maxima_are_of_every_number() {
-        let mut one = Tally { published: 1, expired: 7, ..Tally::default() };
+        let mut one = Tally { published: 1, expired: 7, annotations_skipped: 3, ..Tally::default() };
         one.died(DeathReason::Policy);
         let mut two = one;
         two.add(&one);
         assert_eq!((two.published, two.expired, two.dead_lettered(DeathReason::Policy)), (2, 14, 2));
+        assert_eq!((two.breaker_openings, two.annotations_skipped), (0, 6));
         one.at_least(&two);
         assert_eq!(one, two);
         for (i, reason) in Tally::REASONS.into_iter().enumerate() {

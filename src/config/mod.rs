@@ -46,6 +46,8 @@ pub struct Config {
     pub memory_bytes: u64,
     /// What is logged, and how.
     pub log: Log,
+    /// What is told to an OpenTelemetry collector, if anything.
+    pub telemetry: Telemetry,
     /// What one peer may ask of us.
     pub limits: Limits,
     /// How the journal is kept.
@@ -76,6 +78,24 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// Spans for an OpenTelemetry collector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Telemetry {
+    /// The collector; none: no spans.
+    pub otlp: Option<Otlp>,
+    /// Which share of the traces is told of, 0 to 1; failed attempts always are.
+    pub sample: f64,
+}
+
+/// An OTLP/HTTP endpoint without TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Otlp {
+    /// HOST:PORT.
+    pub authority: String,
+    /// The path to send traces to.
+    pub path: String,
 }
 
 /// What one peer may ask of us.
@@ -167,6 +187,7 @@ impl Default for Config {
             threads: None,
             memory_bytes: 64 << 20,
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
+            telemetry: Telemetry { otlp: None, sample: 1.0 },
             limits: Limits::default(),
             store: StoreSettings::default(),
             auth: Auth { anonymous: true, users: BTreeMap::new(), managers: vec![Pattern::any()] },
@@ -271,6 +292,25 @@ pub fn http_address(text: &str) -> Option<Option<String>> {
         "off" => Some(None),
         text => check_listen(text).is_ok().then(|| Some(text.to_owned())),
     }
+}
+
+/// Reads where a collector is: `http://HOST[:PORT][/PATH]` or `off`; the outer none when it is neither. As the
+/// OTLP exporter specification has it, the port is 4318 where none is given and `/v1/traces` is added to the path.
+fn otlp_endpoint(text: &str) -> Option<Option<Otlp>> {
+    if text == "off" {
+        return Some(None);
+    }
+    let rest = text.strip_prefix("http://")?;
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_graphic() && !b"?#@\"\\".contains(&b));
+    if !plain(host) || !plain(path) {
+        return None;
+    }
+    let with_port = [host.to_owned(), format!("{host}:4318")].into_iter().find(|a| check_listen(a).is_ok());
+    let authority = with_port.filter(|authority| !authority.ends_with(":0"))?;
+    let base = path.trim_end_matches('/');
+    let path = if base.is_empty() { "/v1/traces".to_owned() } else { format!("/{base}/v1/traces") };
+    Some(Some(Otlp { authority, path }))
 }
 
 fn default_container_id() -> String {

@@ -61,8 +61,11 @@ impl Config {
 /// A policy as `[[queue]]` would say it, all keys.
 #[must_use]
 pub fn settings_of(policy: &QueuePolicy) -> Table {
-    let QueuePolicy { max_attempts, retry_delay, dead_letter_queue, max_messages, max_bytes, .. } = policy;
-    let QueuePolicy { when_full, max_ttl_ms, expired, stranded_after_ms, crash_suspects, .. } = policy;
+    let QueuePolicy {
+        max_attempts, retry_delay, dead_letter_queue, max_messages, max_bytes, when_full, ..
+    } = policy;
+    let QueuePolicy { max_ttl_ms, expired, stranded_after_ms, crash_suspects, .. } = policy;
+    let QueuePolicy { rules, delays, breaker, dead_letters, duplicates, .. } = policy;
     let when_full = match when_full {
         WhenFull::Block => "block",
         WhenFull::Reject => "reject",
@@ -75,13 +78,13 @@ pub fn settings_of(policy: &QueuePolicy) -> Table {
         RetryOrder::Message => "message",
         RetryOrder::Group => "group",
     };
-    let delays = policy.delays.iter().map(|(name, delay)| (name.clone(), Value::Table(delay_table(delay))));
+    let delays = delays.iter().map(|(name, delay)| (name.clone(), Value::Table(delay_table(delay))));
     table([
         ("max-attempts", number((*max_attempts).into())),
         ("retry-delay", Value::Table(delay_table(retry_delay))),
         ("dead-letter-queue", or_none(dead_letter_queue.as_deref(), |name| name.into())),
         ("max-messages", or_none(*max_messages, number)),
-        ("max-bytes", or_none(*max_bytes, |bytes| size_text(bytes).into())),
+        ("max-bytes", or_none(*max_bytes, size)),
         ("when-full", when_full.into()),
         ("max-ttl", or_none(*max_ttl_ms, duration)),
         ("expired", expired.into()),
@@ -89,10 +92,10 @@ pub fn settings_of(policy: &QueuePolicy) -> Table {
         ("crash-suspects", number((*crash_suspects).into())),
         ("delays", Value::Table(delays.collect())),
         ("retry-order", retry_order.into()),
-        ("duplicates", Value::Table(duplicates_table(&policy.duplicates))),
-        ("rules", Value::Array(policy.rules.iter().map(|rule| Value::Table(rule_table(rule))).collect())),
-        ("breaker", Value::Table(breaker_table(&policy.breaker))),
-        ("dead-letters", Value::Table(letters_table(&policy.dead_letters))),
+        ("duplicates", Value::Table(duplicates_table(duplicates))),
+        ("rules", Value::Array(rules.iter().map(|rule| Value::Table(rule_table(rule))).collect())),
+        ("breaker", Value::Table(breaker_table(breaker))),
+        ("dead-letters", Value::Table(letters_table(dead_letters))),
     ])
 }
 
@@ -107,6 +110,10 @@ fn number(value: u64) -> Value {
 
 fn duration(ms: u64) -> Value {
     Value::String(duration_text(ms))
+}
+
+fn size(bytes: u64) -> Value {
+    Value::String(size_text(bytes))
 }
 
 fn or_none<T>(value: Option<T>, write: impl FnOnce(T) -> Value) -> Value {
@@ -137,7 +144,7 @@ fn breaker_table(breaker: &BreakerPolicy) -> Table {
 fn letters_table(limits: &LetterLimits) -> Table {
     table([
         ("max-messages", or_none(limits.max_messages, number)),
-        ("max-bytes", or_none(limits.max_bytes, |bytes| size_text(bytes).into())),
+        ("max-bytes", or_none(limits.max_bytes, size)),
         ("max-age", or_none(limits.max_age_ms, duration)),
     ])
 }

@@ -11,8 +11,8 @@ use toml::{
 };
 
 use super::{
-    Auth, Config, ConfigError, Limits, Log, LogFormat, Pattern, QueueEntry, StoreSettings, check_listen,
-    order,
+    Auth, Config, ConfigError, Limits, Log, LogFormat, Pattern, QueueEntry, StoreSettings, Telemetry,
+    check_listen, order,
     read::{Reading, Section},
     rules,
 };
@@ -79,6 +79,7 @@ fn read_all<'i>(document: &DeTable<'i>, config: &mut Config, reading: &mut Readi
         strings(value)?.iter().map(|text| Pattern::new(text)).collect()
     });
     read_log(top.table("log", reading), &mut config.log, reading);
+    read_telemetry(top.table("telemetry", reading), &mut config.telemetry, reading);
     read_limits(top.table("limits", reading), &mut config.limits, reading);
     read_store(top.table("store", reading), &mut config.store, reading);
     read_auth(top.table("auth", reading), &mut config.auth, reading);
@@ -106,6 +107,13 @@ fn read_log<'i>(mut section: Section<'_, 'i>, log: &mut Log, reading: &mut Readi
         "json" => Some(LogFormat::Json),
         _ => None,
     });
+    section.finish(reading);
+}
+
+fn read_telemetry<'i>(mut section: Section<'_, 'i>, telemetry: &mut Telemetry, reading: &mut Reading<'i>) {
+    let expected = "\"http://HOST:PORT\" (there is no TLS: a collector nearby), or \"off\"";
+    section.text("otlp", &mut telemetry.otlp, &expected, reading, super::otlp_endpoint);
+    section.decimal("sample", 0.0..=1.0, &mut telemetry.sample, reading);
     section.finish(reading);
 }
 

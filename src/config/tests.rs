@@ -7,8 +7,8 @@ mod rules;
 use std::collections::BTreeMap;
 
 use super::{
-    Config, LogFormat, Pattern, check_listen, duration_text, parse_duration_ms, parse_size, sections,
-    size_text,
+    Config, LogFormat, Otlp, Pattern, check_listen, duration_text, otlp_endpoint, parse_duration_ms,
+    parse_size, sections, size_text,
 };
 use crate::broker::policy::{BreakerPolicy, ExpiredTo, LetterLimits, QueuePolicy, RetryDelay, WhenFull};
 
@@ -74,6 +74,7 @@ fn every_setting_is_read() {
         memory = "1GiB"
         create = ["a", "b.*"]
         log = { level = "debug", format = "json" }
+        telemetry = { otlp = "http://collector:4318/base/", sample = 0.25 }
         [limits]
         max-frame-size = 512
         max-message-size = "1MB"
@@ -107,6 +108,8 @@ fn every_setting_is_read() {
     let config = Config::parse(text).unwrap();
     assert_eq!(config.listen, ["0.0.0.0:5673"]);
     assert_eq!(config.http.as_deref(), Some("127.0.0.1:8672"));
+    let otlp = Otlp { authority: "collector:4318".into(), path: "/base/v1/traces".into() };
+    assert_eq!((config.telemetry.otlp, config.telemetry.sample), (Some(otlp), 0.25));
     assert_eq!(config.data.to_str(), Some("/var/lib/verdict"));
     assert_eq!(config.container_id, "here");
     assert_eq!(config.threads.map(std::num::NonZero::get), Some(3));
@@ -436,6 +439,25 @@ fn durations() {
     }
     for ms in [0, 1, 999, 1000, 61_000, 3_600_000, u64::MAX] {
         assert_eq!(parse_duration_ms(&duration_text(ms)), Some(ms));
+    }
+}
+
+#[test]
+fn collectors_are_plain_http_and_have_their_usual_port_and_path() {
+    for (text, authority, path) in [
+        ("http://127.0.0.1:4318", "127.0.0.1:4318", "/v1/traces"),
+        ("http://localhost", "localhost:4318", "/v1/traces"),
+        ("http://[::1]/", "[::1]:4318", "/v1/traces"),
+        ("http://h:1/a/b", "h:1", "/a/b/v1/traces"),
+    ] {
+        let otlp = Otlp { authority: authority.to_owned(), path: path.to_owned() };
+        assert_eq!(otlp_endpoint(text), Some(Some(otlp)), "{text}");
+    }
+    assert_eq!(otlp_endpoint("off"), Some(None));
+    for text in
+        ["", "127.0.0.1:4318", "https://h:1", "http://", "http://h:0", "http://u@h:1", "http://h:1/a b"]
+    {
+        assert_eq!(otlp_endpoint(text), None, "{text}");
     }
 }
 

@@ -15,8 +15,8 @@ use serde_amqp::{
 };
 
 use super::{
-    Container, Host, Link, NoPlace, Notice, Place, Wish, incoming::Publisher, management::is_management,
-    outcome, outgoing::Consumer,
+    Container, Host, Link, NoPlace, Notice, Place, Wish, filter, incoming::Publisher,
+    management::is_management, outcome, outgoing::Consumer,
 };
 use crate::{
     amqp::{AttachReply, LinkId, SessionId},
@@ -113,6 +113,8 @@ impl Container {
             self.attach_answerer(link, session, attach, source);
             return Ok(());
         }
+        // Before a dynamic node would be made for a link that is refused.
+        let filter = filter::in_force(&mut source)?;
         let (place, delete) = consumer_place(&mut source, host)?;
         let mut consumer = Consumer::new(place);
         consumer.delete = delete;
@@ -135,6 +137,7 @@ impl Container {
             endpoint: format!("{who}#{}", id.0),
             identity: format!("{who} ({})", short(&self.peer.user)).into(),
             browse: consumer.browse,
+            filter,
             presettled: consumer.presettled,
             default_outcome,
             delivery_count: 0,
@@ -173,8 +176,6 @@ pub(super) fn reply_source(source: &mut Source, default_outcome: &Outcome, brows
             Some(Array(crate::amqp::codec::OUTCOMES.iter().map(|name| Symbol::from(*name)).collect()));
     }
     source.distribution_mode = Some(if browse { DistributionMode::Copy } else { DistributionMode::Move });
-    // Only filters in force are echoed (3.5.3), and none is understood yet.
-    source.filter = None;
     volatile(&mut source.durable, &mut source.expiry_policy, &mut source.timeout);
 }
 

@@ -71,14 +71,9 @@ fn message_annotations(
     published: Option<&[u8]>,
     out: &mut Vec<u8>,
 ) {
-    let mut added: Vec<Pair> = Vec::new();
-    if delivery.acquired_count > 0 {
-        added.push(pair("x-opt-acquired-count", |out| write::uint(out, delivery.acquired_count)));
-    }
+    let death = state.and_then(|state| state.death.as_deref());
+    let mut added: Vec<Pair> = own_annotations(delivery.acquired_count, death).map(own_pair).collect();
     if let Some(state) = state {
-        if let Some(death) = &state.death {
-            added.extend(death_annotations(death));
-        }
         let merged = state.annotations.0.iter();
         let merged: Vec<Pair> =
             merged.filter(|(key, _)| added.iter().all(|(ours, _)| ours != key)).cloned().collect();
@@ -105,30 +100,52 @@ pub(super) fn pair(key: &str, value: impl FnOnce(&mut Vec<u8>)) -> Pair {
     (encoded_key.into(), encoded_value.into())
 }
 
+/// A value of an annotation that the broker makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said<'d> {
+    Symbol(&'d str),
+    String(&'d str),
+    Timestamp(i64),
+    Uint(u32),
+}
+
+/// The broker's own annotations: how often it was acquired, and those of a dead letter.
+pub(super) fn own_annotations(
+    acquired_count: u32,
+    death: Option<&Death>,
+) -> impl Iterator<Item = (&'static str, Said<'_>)> {
+    let acquired = (acquired_count > 0).then_some(("x-opt-acquired-count", Said::Uint(acquired_count)));
+    acquired.into_iter().chain(death.into_iter().flat_map(death_annotations))
+}
+
 /// The dead-letter annotations (settlement: the dead-letter tree), scalars all.
-fn death_annotations(death: &Death) -> Vec<Pair> {
-    let symbol = |key: &str, text: &str| pair(key, |out| write::symbol(out, text));
-    let string = |key: &str, text: &str| pair(key, |out| write::string(out, text));
+fn death_annotations(death: &Death) -> impl Iterator<Item = (&'static str, Said<'_>)> {
     let time = i64::try_from(death.time.0).unwrap_or(i64::MAX);
-    let mut pairs = vec![
-        string("x-opt-ORIG-QUEUE", &death.queue),
-        string("x-opt-ORIG-ADDRESS", &death.address),
-        string("x-first-death-queue", &death.first.0),
-        string("x-first-death-reason", death.first.1.as_str()),
-        string("x-last-death-queue", &death.queue),
-        string("x-last-death-reason", death.reason.as_str()),
-        string("x-opt-deadletter-source", &death.queue),
-        symbol("x-opt-dl-reason", death.reason.as_str()),
-        pair("x-opt-dl-time", |out| write::timestamp(out, time)),
-        pair("x-opt-dl-attempts", |out| write::uint(out, death.attempts)),
-    ];
-    if let Some(cause) = &death.cause {
-        if !cause.condition.is_empty() {
-            pairs.push(symbol("x-opt-dl-condition", &cause.condition));
-        }
-        if let Some(description) = &cause.description {
-            pairs.push(string("x-opt-dl-description", description));
-        }
-    }
-    pairs
+    let cause = death.cause.as_ref();
+    let condition = cause.map(|cause| cause.condition.as_str()).filter(|condition| !condition.is_empty());
+    let description = cause.and_then(|cause| cause.description.as_deref());
+    [
+        ("x-opt-ORIG-QUEUE", Said::String(&death.queue)),
+        ("x-opt-ORIG-ADDRESS", Said::String(&death.address)),
+        ("x-first-death-queue", Said::String(&death.first.0)),
+        ("x-first-death-reason", Said::String(death.first.1.as_str())),
+        ("x-last-death-queue", Said::String(&death.queue)),
+        ("x-last-death-reason", Said::String(death.reason.as_str())),
+        ("x-opt-deadletter-source", Said::String(&death.queue)),
+        ("x-opt-dl-reason", Said::Symbol(death.reason.as_str())),
+        ("x-opt-dl-time", Said::Timestamp(time)),
+        ("x-opt-dl-attempts", Said::Uint(death.attempts)),
+    ]
+    .into_iter()
+    .chain(condition.map(|condition| ("x-opt-dl-condition", Said::Symbol(condition))))
+    .chain(description.map(|description| ("x-opt-dl-description", Said::String(description))))
+}
+
+fn own_pair((key, value): (&'static str, Said<'_>)) -> Pair {
+    pair(key, |out| match value {
+        Said::Symbol(text) => write::symbol(out, text),
+        Said::String(text) => write::string(out, text),
+        Said::Timestamp(time) => write::timestamp(out, time),
+        Said::Uint(number) => write::uint(out, number),
+    })
 }

@@ -2,7 +2,9 @@
 //!
 //! Invariant: a request that was taken is accepted and answered at most once, wherever its answer is to go; each
 //! counts against its link's credit until that answer was written, so a requester that does not read its answers
-//! cannot ask on. Requests are executed elsewhere (`Host::manage`) and understood in `management`.
+//! cannot ask on. Requests of one connection are executed one after the other, in the order they came, and none is
+//! begun while too many bytes of answers were not taken. They are executed elsewhere (`Host::manage`) and understood
+//! in `management`.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -20,8 +22,8 @@ use crate::{
         Command, Message, Outcome, ProducerId, Publish,
         address::{Address, MANAGEMENT},
     },
-    limits::{MANAGEMENT_CREDIT, MANAGEMENT_REQUEST_BYTES, MANAGEMENT_REQUESTS},
-    management::{self, Envelope, Reply},
+    limits::{MANAGEMENT_ANSWER_BYTES, MANAGEMENT_CREDIT, MANAGEMENT_REQUEST_BYTES, MANAGEMENT_REQUESTS},
+    management::{self, Envelope, Operation, Reply},
 };
 
 /// A link with `$management` as its target.
@@ -37,12 +39,12 @@ pub(super) struct Answerer {
     /// The target's address: answers with this reply-to go here.
     address: Option<String>,
     presettled: bool,
-    /// Whose answers the engine has and has not written yet, in order.
-    unsent: VecDeque<LinkId>,
+    /// Whose answers, of how many bytes, the engine has and has not written yet, in order.
+    unsent: VecDeque<(LinkId, u64)>,
 }
 
-/// A request that is being executed.
-struct Waiting {
+/// A request that is not answered.
+pub(super) struct Waiting {
     requester: LinkId,
     envelope: Envelope,
     route: Route,
@@ -55,11 +57,17 @@ enum Route {
     Queue(Place),
 }
 
-/// All requests of a connection that are being executed.
+/// All requests of a connection that are not answered.
 #[derive(Default)]
 pub(super) struct Desk {
-    waiting: FxHashMap<u64, Waiting>,
+    pub(super) waiting: FxHashMap<u64, Waiting>,
+    /// Those not begun, in the order they came: what is asked, or what is wrong with it.
+    queue: VecDeque<(u64, Result<Operation, Reply>)>,
+    /// The one being executed.
+    running: Option<u64>,
     next: u64,
+    /// Bytes of answers that were not written.
+    pub(super) unsent_bytes: u64,
 }
 
 /// Whether this is the address of the management node.
@@ -136,9 +144,21 @@ impl Container {
         self.inflight_bytes += bytes;
         let waiting = Waiting { requester: incoming.link, envelope: request.envelope, route, bytes };
         self.desk.waiting.insert(token, waiting);
-        match request.operation {
-            Ok(operation) => host.manage(token, operation, &self.peer),
-            Err(reply) => self.answer(token, &reply, host),
+        self.desk.queue.push_back((token, request.operation));
+        self.begin_next(host);
+    }
+
+    /// Begins the next request, if none is being executed and answers are taken.
+    fn begin_next(&mut self, host: &mut dyn Host) {
+        while self.desk.running.is_none() && self.desk.unsent_bytes < MANAGEMENT_ANSWER_BYTES {
+            let Some((token, operation)) = self.desk.queue.pop_front() else { return };
+            match operation {
+                Ok(operation) => {
+                    self.desk.running = Some(token);
+                    host.manage(token, operation, &self.peer);
+                }
+                Err(reply) => self.deliver_answer(token, &reply, host),
+            }
         }
     }
 
@@ -192,6 +212,12 @@ impl Container {
 
     /// A request was executed. Call `output` afterwards.
     pub fn answer(&mut self, token: u64, reply: &Reply, host: &mut dyn Host) {
+        self.desk.running = self.desk.running.filter(|running| *running != token);
+        self.deliver_answer(token, reply, host);
+        self.begin_next(host);
+    }
+
+    fn deliver_answer(&mut self, token: u64, reply: &Reply, host: &mut dyn Host) {
         let Some(waiting) = self.desk.waiting.remove(&token) else { return };
         self.inflight_bytes = self.inflight_bytes.saturating_sub(waiting.bytes);
         let Waiting { requester, envelope, route, .. } = waiting;
@@ -202,7 +228,9 @@ impl Container {
                 };
                 let to = envelope.reply_to.as_deref().or(answerer.address.as_deref()).unwrap_or_default();
                 let prefix = envelope.answer(to, reply);
-                answerer.unsent.push_back(requester);
+                let bytes = prefix.len() as u64;
+                answerer.unsent.push_back((requester, bytes));
+                self.desk.unsent_bytes += bytes;
                 let (settled, body) = (answerer.presettled, Arc::from([]));
                 self.engine.send(link, Outgoing { token, format: 0, settled, prefix, body, body_from: 0 });
                 if !self.sending.contains(&link) {
@@ -246,16 +274,18 @@ impl Container {
     }
 
     /// After output was written: which answers are out. `true`: there are more.
-    pub(super) fn report_answers(&mut self, link: LinkId) -> bool {
+    pub(super) fn report_answers(&mut self, link: LinkId, host: &mut dyn Host) -> bool {
         let (sent, _) = self.engine.take_sent(link);
         let Some(Link::Answerer(answerer)) = self.links.get_mut(&link) else { return false };
         let sent = answerer.unsent.len().min(sent as usize);
-        let requesters: Vec<LinkId> = answerer.unsent.drain(..sent).collect();
+        let out: Vec<(LinkId, u64)> = answerer.unsent.drain(..sent).collect();
         let more = !answerer.unsent.is_empty();
-        for requester in requesters {
+        for (requester, bytes) in out {
+            self.desk.unsent_bytes = self.desk.unsent_bytes.saturating_sub(bytes);
             self.answered(requester);
             self.top_up_requester(requester);
         }
+        self.begin_next(host);
         more
     }
 
@@ -276,16 +306,17 @@ impl Container {
         settled: bool,
         state: Option<DeliveryState>,
     ) {
-        if let (false, Some(state)) = (settled, state) {
-            if !matches!(state, DeliveryState::Received(..)) {
-                self.engine.settle_sent(link, tokens, state);
-            }
+        let outcome = state.filter(|state| !settled && !matches!(state, DeliveryState::Received(..)));
+        if let Some(outcome) = outcome {
+            self.engine.settle_sent(link, tokens, outcome);
         }
     }
 
-    pub(super) fn end_answerer(&mut self, answerer: Answerer) {
-        for requester in answerer.unsent {
+    pub(super) fn end_answerer(&mut self, answerer: Answerer, host: &mut dyn Host) {
+        for (requester, bytes) in answerer.unsent {
+            self.desk.unsent_bytes = self.desk.unsent_bytes.saturating_sub(bytes);
             self.answered(requester);
         }
+        self.begin_next(host);
     }
 }

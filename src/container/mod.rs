@@ -6,6 +6,7 @@
 
 mod attach;
 mod encode;
+mod filter;
 mod host;
 mod incoming;
 mod management;
@@ -14,6 +15,7 @@ mod outgoing;
 pub mod reader;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::sync::Arc;
 
@@ -31,6 +33,7 @@ use crate::{
 pub use host::{Host, NoPlace, Place, Wish};
 use incoming::Publisher;
 use management::{Answerer, Desk, Requester};
+use outcome::describe;
 use outgoing::Consumer;
 
 /// Who is on the other end.
@@ -277,7 +280,7 @@ impl Container {
             Link::Consumer(consumer) => self.end_consumer(link, consumer, cause, host),
             // Its answers still go where they were to go.
             Link::Requester(_) => {}
-            Link::Answerer(answerer) => self.end_answerer(answerer),
+            Link::Answerer(answerer) => self.end_answerer(answerer, host),
         }
     }
 
@@ -324,6 +327,9 @@ impl Container {
                 Effect::Deliver { consumer, deliveries } => self.deliver(LinkId(consumer.link()), deliveries),
                 Effect::Flow { consumer, available, drained, .. } => {
                     self.engine.sender_flow(LinkId(consumer.link()), available, drained);
+                }
+                Effect::BreakerNews { consumer, state } => {
+                    self.engine.link_state(LinkId(consumer.link()), outgoing::breaker_state(state));
                 }
                 Effect::Settled { consumer, settlements } => {
                     self.settled(LinkId(consumer.link()), settlements);
@@ -387,14 +393,4 @@ fn product_of(open: &fe2o3_amqp_types::performatives::Open) -> String {
         }
     };
     [of("product"), of("version")].into_iter().flatten().collect::<Vec<_>>().join(" ")
-}
-
-/// An error in words, for the log; a peer's error is not logged at whatever length it has.
-fn describe(error: &Error) -> String {
-    let condition = crate::amqp::codec::condition_name(&error.condition);
-    let words = match &error.description {
-        Some(description) => format!("{condition}: {description}"),
-        None => condition,
-    };
-    outcome::cut(words, limits::CAUSE_DESCRIPTION_BYTES)
 }

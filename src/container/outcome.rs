@@ -78,7 +78,11 @@ pub(super) fn read(state: Option<DeliveryState>, now: Millis) -> Result<Option<O
         Some(DeliveryState::Accepted) => Outcome::Accepted,
         Some(DeliveryState::Released) => Outcome::Released,
         Some(DeliveryState::Rejected(error)) => Outcome::Rejected(error.map(|error| Box::new(cause(*error)))),
-        Some(DeliveryState::Modified(modified)) => Outcome::Modified(Box::new(read_modified(*modified, now))),
+        Some(DeliveryState::Modified(modified, skipped)) => {
+            let mut read = read_modified(*modified, now);
+            read.skipped += skipped;
+            Outcome::Modified(Box::new(read))
+        }
         Some(DeliveryState::Transactional(_)) => return unsupported("amqp:transactional-state:list"),
         Some(DeliveryState::Declared(_)) => return unsupported("amqp:declared:list"),
         Some(DeliveryState::Unknown(descriptor)) => return unsupported(&descriptor),
@@ -111,13 +115,15 @@ fn read_modified(modified: messaging::Modified, now: Millis) -> Modified {
             "x-opt-error-description" => {
                 error.description = words(&value).map(|text| shortened(text, DESCRIPTION_KEPT));
             }
-            name if kept_for_the_broker(name) => {}
+            name if kept_for_the_broker(name) => read.skipped += 1,
             name => {
                 let pair = super::encode::pair(name, |out| encode_value(&value, out));
                 if let Some(left) = room.checked_sub(pair.0.len() + pair.1.len()) {
                     room = left;
                     read.annotations.merge(Annotations(vec![pair]));
                     read.words.extend(words(&value).map(|text| (name.to_owned(), text)));
+                } else {
+                    read.skipped += 1;
                 }
             }
         }
@@ -200,11 +206,14 @@ pub(super) fn write(outcome: &Outcome) -> DeliveryState {
         Outcome::Rejected(cause) => {
             DeliveryState::Rejected(cause.as_deref().map(|cause| Box::new(error_of(cause))))
         }
-        Outcome::Modified(modified) => DeliveryState::Modified(Box::new(messaging::Modified {
-            delivery_failed: Some(modified.delivery_failed),
-            undeliverable_here: Some(modified.undeliverable_here),
-            message_annotations: None,
-        })),
+        Outcome::Modified(modified) => {
+            let modified = messaging::Modified {
+                delivery_failed: Some(modified.delivery_failed),
+                undeliverable_here: Some(modified.undeliverable_here),
+                message_annotations: None,
+            };
+            DeliveryState::Modified(Box::new(modified), 0)
+        }
     }
 }
 
@@ -218,4 +227,14 @@ pub(super) fn write_default(outcome: &Outcome) -> messaging::Outcome {
 pub(super) fn error_of(cause: &Cause) -> Error {
     let info = cause.info.as_deref().and_then(|bytes| decode_fields("info", bytes).ok());
     Error::new(error_condition(&cause.condition), cause.description.clone(), info)
+}
+
+/// An error in words, for the log; a peer's error is not logged at whatever length it has.
+pub(super) fn describe(error: &Error) -> String {
+    let condition = condition_name(&error.condition);
+    let words = match &error.description {
+        Some(description) => format!("{condition}: {description}"),
+        None => condition,
+    };
+    cut(words, limits::CAUSE_DESCRIPTION_BYTES)
 }

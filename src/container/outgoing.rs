@@ -3,10 +3,16 @@
 //! Invariant: the node's credit is the client's, passed on exactly; how much it may send ahead of the
 //! socket (`Room`) is ours. A disposition is passed on at most once per delivery (the engine's rule).
 
+use fe2o3_amqp_types::definitions::Fields;
+use serde_amqp::{Value, primitives::Timestamp};
+
 use super::{Container, Host, Link, encode, outcome};
 use crate::{
     amqp::{LinkId, Outgoing, codec::DeliveryState},
-    broker::{Command, ConnectionId, ConsumerId, Delivery, DetachCause, Outcome, QueueId, Seq, Settlement},
+    broker::{
+        BreakerState, Command, ConnectionId, ConsumerId, Delivery, DetachCause, Outcome, QueueId, Seq,
+        Settlement,
+    },
     time::Millis,
 };
 
@@ -27,6 +33,22 @@ pub(super) struct Consumer {
     /// Handed to the engine and not yet reported as written.
     unsent: u32,
     room: (u32, u64),
+}
+
+/// Link state property: `open`, `half-open` or `closed`.
+const BREAKER_STATE: &str = "verdict:breaker-state";
+/// Link state property of an open breaker: when it begins to probe.
+const BREAKER_UNTIL: &str = "verdict:breaker-until";
+
+/// What a breaker does, as link state properties (2.7.4); named as vendors' keys are, with a prefix.
+pub(super) fn breaker_state(state: BreakerState) -> Fields {
+    let mut fields = Fields::new();
+    fields.insert(BREAKER_STATE.into(), Value::Symbol(state.as_str().into()));
+    if let BreakerState::Open { until } = state {
+        let ms = i64::try_from(until.0).unwrap_or(i64::MAX);
+        fields.insert(BREAKER_UNTIL.into(), Value::Timestamp(Timestamp::from_milliseconds(ms)));
+    }
+    fields
 }
 
 impl Consumer {
@@ -106,7 +128,7 @@ impl Container {
         let mut sending = std::mem::take(&mut self.sending);
         sending.retain(|link| {
             if let Some(Link::Answerer(_)) = self.links.get(link) {
-                return self.report_answers(*link);
+                return self.report_answers(*link, host);
             }
             let (engine, links, id) = (&mut self.engine, &mut self.links, self.id);
             let Some(Link::Consumer(consumer)) = links.get_mut(link) else { return false };

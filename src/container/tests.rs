@@ -1,5 +1,6 @@
 //! What the container writes of a message, and how it reads outcomes.
 
+mod filters;
 mod links;
 
 use std::sync::Arc;
@@ -178,12 +179,13 @@ fn modified_annotations_are_taken_except_those_the_broker_keeps_for_itself() {
         undeliverable_here: None,
         message_annotations: Some(annotations),
     };
-    let read = outcome::read(Some(DeliveryState::Modified(Box::new(modified))), Millis(1000)).unwrap();
+    let read = outcome::read(Some(DeliveryState::Modified(Box::new(modified), 0)), Millis(1000)).unwrap();
     let Some(Outcome::Modified(read)) = read else { panic!("{read:?}") };
     assert!(read.delivery_failed && !read.undeliverable_here);
     assert_eq!(read.not_before, Some(Millis(1500)));
     assert_eq!(read.annotations.0.len(), 1);
     assert_eq!(&*read.annotations.0[0].0, b"\xa3\x06x-mine");
+    assert_eq!(read.skipped, 2, "counted");
 }
 
 #[test]
@@ -208,7 +210,7 @@ fn read_failed<const N: usize>(annotations: [(&str, Value); N]) -> Modified {
         undeliverable_here: None,
         message_annotations: Some(annotations),
     };
-    let read = outcome::read(Some(DeliveryState::Modified(Box::new(modified))), Millis(1000)).unwrap();
+    let read = outcome::read(Some(DeliveryState::Modified(Box::new(modified), 0)), Millis(1000)).unwrap();
     let Some(Outcome::Modified(read)) = read else { panic!("{read:?}") };
     *read
 }
@@ -326,11 +328,12 @@ fn annotations_of_modified_are_taken_up_to_a_limit() {
     }
     annotations.insert(Symbol::from("x-huge"), Value::String("v".repeat(100_000)));
     let modified = messaging::Modified { message_annotations: Some(annotations), ..outcome_modified() };
-    let state = DeliveryState::Modified(Box::new(modified));
+    let state = DeliveryState::Modified(Box::new(modified), 0);
     let Ok(Some(Outcome::Modified(read))) = outcome::read(Some(state), Millis(0)) else { panic!() };
     let bytes: usize = read.annotations.0.iter().map(|(key, value)| key.len() + value.len()).sum();
     let most = limits::MODIFIED_ANNOTATIONS_BYTES;
     assert!(bytes <= most && bytes > most - 200, "{bytes} bytes, expected at most {most} and nearly that");
+    assert_eq!(read.skipped as usize, 101 - read.annotations.0.len());
 }
 
 fn outcome_modified() -> messaging::Modified {

@@ -83,7 +83,7 @@ impl Arguments {
     }
 
     pub fn text(&mut self, key: &'static str, expected: &str) -> Read<Option<String>> {
-        self.take(key, &format!("{expected}, a string of 1 to {TEXT_BYTES} bytes"), |value| text(value))
+        self.take(key, &format!("{expected}, a string of 1 to {TEXT_BYTES} bytes"), text)
     }
 
     /// One of these words.

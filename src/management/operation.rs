@@ -38,7 +38,7 @@ pub enum Operation {
     /// `EXPLAIN`: in the queue of this name, or in all.
     Explain(Option<String>, Which),
     /// On the dead letters of the queue of this name.
-    DeadLetter(String, DeadLetter),
+    DeadLetter(String, Box<DeadLetter>),
     /// `READ` of the replay of this name.
     ReadReplay(String),
     /// `DELETE` of the replay of this name.
@@ -107,7 +107,7 @@ pub enum Queue {
     /// `BREAKER`: open it, for as long.
     OpenBreaker(Option<u64>),
     /// `MESSAGES`.
-    Messages(Page),
+    Messages(Box<Page>),
 }
 
 /// On a connection.
@@ -175,7 +175,8 @@ impl Operation {
             },
             QUEUE => queue_operation(row.name, name, arguments),
             DEAD_LETTER => {
-                Ok(Self::DeadLetter(named(name, "a queue's name")?, DeadLetter::read(row.name, arguments)?))
+                let name = named(name, "a queue's name")?;
+                Ok(Self::DeadLetter(name, Box::new(DeadLetter::read(row.name, arguments)?)))
             }
             REPLAY if row.name == "DELETE" => Ok(Self::StopReplay(named(name, "a replay's id")?)),
             REPLAY => Ok(Self::ReadReplay(named(name, "a replay's id")?)),
@@ -300,7 +301,7 @@ fn queue_operation(operation: &str, name: Option<String>, arguments: &mut Argume
         },
         "PURGE" => Queue::Purge,
         "BREAKER" => breaker(arguments)?,
-        "MESSAGES" => Queue::Messages(Page::read(arguments, true)?),
+        "MESSAGES" => Queue::Messages(Box::new(Page::read(arguments, true)?)),
         _ => Queue::Read,
     };
     Ok(Operation::Queue(name, what))

@@ -66,7 +66,7 @@ fn every_operation_is_understood() {
     let none = || Tree::map([]);
     let q = || Some("orders");
     let queue = |what| Operation::Queue("orders".into(), what);
-    let letters = |what| Operation::DeadLetter("orders".into(), what);
+    let letters = |what| Operation::DeadLetter("orders".into(), Box::new(what));
     let settings = || Tree::map([("settings", Tree::map([("max-ttl", Tree::Null)]))]);
     let pairs = vec![("max-ttl".into(), Tree::Null)];
     let seq = || Tree::map([("sequence", 7_u64.into())]);
@@ -107,7 +107,7 @@ fn every_operation_is_understood() {
             Tree::map([("state", "open".into()), ("for-ms", 5_u64.into())]),
             queue(Queue::OpenBreaker(Some(5))),
         ),
-        ("verdict.queue", "MESSAGES", q(), none(), queue(Queue::Messages(page(0, 50)))),
+        ("verdict.queue", "MESSAGES", q(), none(), queue(Queue::Messages(Box::new(page(0, 50))))),
         ("verdict.queue", "EXPLAIN", None, seq(), Operation::Explain(None, Which::Sequence(Seq(7)))),
         (
             "verdict.queue",
@@ -348,11 +348,8 @@ fn a_filter_is_read_whole() {
         ("sequences", Tree::list([4_u64, 6])),
         ("origin", "orders".into()),
     ]);
-    let Ok(Operation::DeadLetter(_, DeadLetter::Causes(got))) =
-        read("verdict.dead-letter", "CAUSES", Some("q"), Tree::map([("filter", filter)]))
-    else {
-        panic!("no filter")
-    };
+    let asked = read("verdict.dead-letter", "CAUSES", Some("q"), Tree::map([("filter", filter)]));
+    let Ok(Operation::DeadLetter(_, what)) = asked else { panic!("{asked:?}") };
     let expected = Filter {
         reason: Some(DeathReason::MaxAttempts),
         condition: Some("app:*".into()),
@@ -367,7 +364,7 @@ fn a_filter_is_read_whole() {
         sequences: Some(vec![Seq(4), Seq(6)]),
         origin: Some("orders".into()),
     };
-    assert_eq!(got, expected);
+    assert_eq!(*what, DeadLetter::Causes(expected));
 }
 
 #[test]

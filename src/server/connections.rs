@@ -21,12 +21,14 @@ use crate::{broker::ConnectionId, container::Peer, time::Millis};
 #[derive(Clone, Default)]
 pub struct Connections(Arc<Shared>);
 
+type There = BTreeMap<ConnectionId, (mpsc::UnboundedSender<ToConnection>, Arc<Known>)>;
+
 #[derive(Default)]
 struct Shared {
     next: AtomicU32,
     /// No more of them: changed and asked while `there` is locked, so that none slips through.
     stopped: AtomicBool,
-    there: Mutex<BTreeMap<ConnectionId, (mpsc::UnboundedSender<ToConnection>, Arc<Known>)>>,
+    there: Mutex<There>,
 }
 
 /// What is known of a connection.
@@ -58,9 +60,7 @@ impl Known {
 }
 
 impl Connections {
-    fn there(
-        &self,
-    ) -> MutexGuard<'_, BTreeMap<ConnectionId, (mpsc::UnboundedSender<ToConnection>, Arc<Known>)>> {
+    fn there(&self) -> MutexGuard<'_, There> {
         self.0.there.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -17,6 +17,7 @@ mod recover;
 mod registry;
 mod reload;
 mod shutdown;
+mod telemetry;
 mod wording;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -37,6 +38,7 @@ use live::Live;
 use manage::Manager;
 use registry::Registry;
 use shutdown::Asked;
+use telemetry::Telemetry;
 
 pub use reload::{Load, SetLogLevel, Source};
 
@@ -74,7 +76,8 @@ pub async fn run_with(
     let (store, nodes, mut events) = recover::open(&config, clock).await?;
     let store: Arc<dyn Store> = store;
     let live = Live::new(Arc::unwrap_or_clone(config));
-    let registry = Registry::new(store.clone(), live.clone(), clock);
+    let telemetry = Telemetry::start(&live.now().config);
+    let registry = Registry::new(store.clone(), live.clone(), clock, telemetry.clone());
     for node in nodes {
         registry.adopt(node);
     }
@@ -92,7 +95,12 @@ pub async fn run_with(
         replays: manage::Replays::default(),
     });
     let mut addresses = Vec::new();
-    for socket in listener::listen(bound)? {
+    let sockets = listener::listen(bound)?;
+    // Before the log says that it listens: who read that may ask whether it is ready.
+    let (nodes, peers, disk) = (registry.clone(), connections.clone(), store.clone());
+    let spans = telemetry.clone();
+    watch.serves(http::House { registry: nodes, connections: peers, store: disk, telemetry: spans });
+    for socket in sockets {
         let address = socket.local_addr().context("a listening socket without an address")?;
         info!("listening on {address} (AMQP 1.0)");
         addresses.push(address);
@@ -109,11 +117,10 @@ pub async fn run_with(
     if let Some(ready) = ready {
         let _ = ready.send(addresses);
     }
-    let (nodes, peers, disk) = (registry.clone(), connections.clone(), store.clone());
-    watch.serves(http::House { registry: nodes, connections: peers, store: disk });
     let failed = serve(signals, &mut events, &registry, &reloading).await;
     watch.stops();
     shutdown::shutdown(&connections, &registry, store, failed.is_some()).await?;
+    telemetry.finish().await;
     match failed {
         Some(why) => Err(anyhow::anyhow!("{why}")),
         None => Ok(()),

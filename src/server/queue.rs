@@ -18,10 +18,11 @@ use tracing::{error, warn};
 use answers::Unconfirmed;
 pub use told::{Description, LookAt, Snapshot, ToQueue};
 
-use super::{clock::Clock, connection::ToConnection, registry::Registry, wording};
+use super::{clock::Clock, connection::ToConnection, registry::Registry, telemetry::Attempts, wording};
 use crate::{
     broker::{Command, ConnectionId, Effect, Lifetime, Node, QueueId, Wanted},
     store::{self, Store, StoreError},
+    time::Millis,
 };
 
 /// Messages applied before effects are handed out.
@@ -54,6 +55,8 @@ pub struct QueueTask {
     unconfirmed: Unconfirmed,
     /// The store died.
     dead: bool,
+    /// Spans of delivery attempts, where telemetry is on.
+    attempts: Option<Attempts>,
 }
 
 enum Turn {
@@ -66,13 +69,17 @@ enum Turn {
 impl QueueTask {
     /// Starts the task of a node.
     pub fn spawn(
-        node: Node,
+        mut node: Node,
         store: Arc<dyn Store>,
         registry: Registry,
         clock: Clock,
     ) -> mpsc::Sender<ToQueue> {
         let (sender, mailbox) = mpsc::channel(crate::limits::QUEUE_MAILBOX);
         let (store_sender, store_results) = mpsc::unbounded_channel();
+        let attempts = registry.telemetry().attempts(&node.definition().name);
+        if attempts.is_some() {
+            node.watch_attempts();
+        }
         let task = Self {
             node,
             mailbox,
@@ -87,6 +94,7 @@ impl QueueTask {
             evacuating: None,
             unconfirmed: Unconfirmed::default(),
             dead: false,
+            attempts,
         };
         tokio::spawn(task.run());
         sender
@@ -114,10 +122,12 @@ impl QueueTask {
 
     /// Waits for something to do and applies all that is there.
     async fn turn(&mut self) -> Turn {
-        let wake = self.node.next_wake().map(|at| self.clock.instant_of(at));
+        let wake = self.node.next_wake();
         let timer = async {
             match wake {
-                Some(at) => tokio::time::sleep_until(at).await,
+                // More to do than one turn does (filters): at once, but other tasks come first.
+                Some(Millis(0)) => tokio::task::yield_now().await,
+                Some(at) => tokio::time::sleep_until(self.clock.instant_of(at)).await,
                 None => std::future::pending().await,
             }
         };
@@ -199,6 +209,7 @@ impl QueueTask {
 
     /// Dispatches, persists and answers.
     fn finish_turn(&mut self) {
+        self.end_attempts();
         self.node.flush(self.clock.now(), &mut self.effects);
         while let Some(batch) = self.node.take_batch() {
             self.in_flight += 1;
@@ -216,6 +227,14 @@ impl QueueTask {
             self.store.submit(batch, Box::new(done));
         }
         self.hand_out();
+        // Those that were sent settled.
+        self.end_attempts();
+    }
+
+    fn end_attempts(&mut self) {
+        if let Some(attempts) = &mut self.attempts {
+            attempts.end(self.node.take_attempts());
+        }
     }
 
     /// Gives effects to whom they concern: one message per connection and turn.
@@ -225,9 +244,15 @@ impl QueueTask {
         let mut expire = false;
         let effects = std::mem::take(&mut self.effects);
         for effect in effects {
+            if let (Some(attempts), Effect::Deliver { consumer, deliveries }) = (&mut self.attempts, &effect)
+                && let Some(dead_letter) = self.node.takes_dead_letters(*consumer)
+            {
+                attempts.begin(dead_letter, deliveries);
+            }
             let to = match &effect {
                 Effect::Deliver { consumer, .. }
                 | Effect::Flow { consumer, .. }
+                | Effect::BreakerNews { consumer, .. }
                 | Effect::Settled { consumer, .. } => consumer.connection(),
                 Effect::Published { producer, .. } | Effect::ProducerCredit { producer, .. } => {
                     producer.connection()

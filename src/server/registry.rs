@@ -14,6 +14,7 @@ use super::{
     clock::Clock,
     live::Live,
     queue::{QueueTask, ToQueue},
+    telemetry::Telemetry,
 };
 use crate::{
     broker::{
@@ -39,6 +40,7 @@ struct Shared {
     store: Arc<dyn Store>,
     live: Live,
     clock: Clock,
+    telemetry: Telemetry,
     changes: named::Changes,
     /// Makes names of dynamic nodes unlike those of earlier runs.
     run: String,
@@ -81,15 +83,21 @@ struct Handle {
 
 impl Registry {
     /// An empty registry.
-    pub fn new(store: Arc<dyn Store>, live: Live, clock: Clock) -> Self {
+    pub fn new(store: Arc<dyn Store>, live: Live, clock: Clock, telemetry: Telemetry) -> Self {
         let run = format!("{:x}-{:x}", store.epoch(), clock.now().0 & 0xff_ffff);
         let nodes = Mutex::new(Nodes { next_id: 2, ..Nodes::default() });
-        Self(Arc::new(Shared { nodes, store, live, clock, changes: named::Changes::default(), run }))
+        let changes = named::Changes::default();
+        Self(Arc::new(Shared { nodes, store, live, clock, telemetry, changes, run }))
     }
 
     fn nodes(&self) -> MutexGuard<'_, Nodes> {
         // No code that holds the lock can panic half-way through a change.
         self.0.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where spans go, if anywhere.
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.0.telemetry
     }
 
     /// Takes in a node that recovery found.

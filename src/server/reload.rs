@@ -114,6 +114,7 @@ pub(super) fn plan(old: &Config, mut new: Config) -> Plan {
     keep(&mut restart, "data", &old.data, &mut new.data);
     keep(&mut restart, "threads", &old.threads, &mut new.threads);
     keep(&mut restart, "log.format", &old.log.format, &mut new.log.format);
+    keep(&mut restart, "telemetry", &old.telemetry, &mut new.telemetry);
     keep(&mut restart, "store", &old.store, &mut new.store);
     let mut changes = Vec::new();
     differ(&mut changes, "container-id (new connections)", &old.container_id, &new.container_id);
@@ -223,9 +224,9 @@ mod tests {
     #[test]
     fn what_needs_a_restart_keeps_its_running_value_and_is_said() {
         let new = "listen = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\ndata = \"d\"\nthreads = 7\n\
-                   [log]\nformat = \"json\"\n[store]\nsegment-size = \"1MiB\"";
+                   [log]\nformat = \"json\"\n[telemetry]\notlp = \"http://127.0.0.1\"\n[store]\nsegment-size = \"1MiB\"";
         let plan = plan(&Config::default(), config(new));
-        assert_eq!(plan.restart, ["listen", "http", "data", "threads", "log.format", "store"]);
+        assert_eq!(plan.restart, ["listen", "http", "data", "threads", "log.format", "telemetry", "store"]);
         assert_eq!(plan.config, Config::default());
     }
 

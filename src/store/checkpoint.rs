@@ -14,6 +14,7 @@ use super::delta::{Change, Delta};
 use super::index::{Checkpoint, Index, LiveBytes};
 use super::journal::layout::Position;
 use super::journal::segments::Segments;
+use super::record;
 use super::{Notify, StoreError, StoreEvent};
 use crate::broker::{EntryState, QueueId, Seq};
 
@@ -151,7 +152,10 @@ impl Checkpointer {
     /// States as of the newest commit we were told of: what is not in the index yet is in the delta.
     fn states(&self, queue: QueueId, seqs: &[Seq]) -> Vec<StateRead> {
         let read = |&seq: &Seq| match self.progress.delta.state(queue, seq) {
-            Some(state) => Ok(Some(Arc::clone(state))),
+            Some(state) => match record::state_from_bytes(state.bytes()) {
+                Ok(state) => Ok(Some(Arc::new(state))),
+                Err(why) => Err(StoreError::Corrupt(why.to_string().into())),
+            },
             None => Ok(self.index.state(queue, seq)?.map(Arc::new)),
         };
         seqs.iter().map(read).collect()

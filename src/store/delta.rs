@@ -11,8 +11,9 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::block::{BLOCK_SEQS, IndexEntry};
+use super::record::Packed;
 use super::seen::SeenIds;
-use crate::broker::{EntryState, QueueDefinition, QueueId, SeenId, Seq};
+use crate::broker::{QueueDefinition, QueueId, SeenId, Seq};
 
 /// One committed fact, without the bodies.
 #[derive(Debug, Clone)]
@@ -26,9 +27,9 @@ pub(crate) enum Change {
     /// Its counters.
     Count { queue: QueueId, seq: Seq, delivery_count: u32, acquired_count: u32 },
     /// Its state.
-    State { queue: QueueId, seq: Seq, state: Arc<EntryState> },
+    State { queue: QueueId, seq: Seq, state: Packed },
     /// It changed queues.
-    Move { from: (QueueId, Seq), to: (QueueId, Seq), state: Arc<EntryState> },
+    Move { from: (QueueId, Seq), to: (QueueId, Seq), state: Packed },
     /// Ids of messages that came, in this segment; all below `oldest` are forgotten.
     Seen { queue: QueueId, ids: Vec<SeenId>, oldest: u64, segment: u32 },
     /// A queue.
@@ -66,7 +67,7 @@ pub(crate) struct Slot {
     /// New counters.
     pub counts: Option<(u32, u32)>,
     /// New state.
-    pub state: Option<Arc<EntryState>>,
+    pub state: Option<Packed>,
 }
 
 /// What changed in one block.
@@ -125,6 +126,11 @@ impl Delta {
         self.queues.is_empty() && nothing_new && self.deleted.is_empty()
     }
 
+    /// Whether its changes may be known to the index in part.
+    pub fn is_replay(&self) -> bool {
+        !self.fresh
+    }
+
     /// Whether a queue was deleted.
     pub fn has_deletions(&self) -> bool {
         !self.deleted.is_empty()
@@ -150,7 +156,7 @@ impl Delta {
     }
 
     /// The newest state of a message, if it changed.
-    pub fn state(&self, queue: QueueId, seq: Seq) -> Option<&Arc<EntryState>> {
+    pub fn state(&self, queue: QueueId, seq: Seq) -> Option<&Packed> {
         let block = self.queues.get(&queue)?.blocks.get(&(seq.0 / BLOCK_SEQS))?;
         let at = block.find((seq.0 % BLOCK_SEQS) as u8).ok()?;
         block.slots.get(at)?.state.as_ref()
@@ -207,7 +213,7 @@ impl Delta {
         };
     }
 
-    fn moved(&mut self, from: (QueueId, Seq), to: (QueueId, Seq), state: Arc<EntryState>) {
+    fn moved(&mut self, from: (QueueId, Seq), to: (QueueId, Seq), state: Packed) {
         let fresh = self.fresh;
         let queue = self.queue(from.0);
         // A message whose put was refused leaves no other trace of its number. It must not be given again: a
@@ -312,7 +318,7 @@ impl BlockDelta {
 }
 
 impl Slot {
-    fn set(&mut self, base: Base, state: Option<Arc<EntryState>>) {
+    fn set(&mut self, base: Base, state: Option<Packed>) {
         self.base = base;
         self.counts = None;
         self.state = state;

@@ -100,7 +100,7 @@ impl Index {
         }
         for (&queue, changes) in &delta.queues {
             for (&number, block) in &changes.blocks {
-                self.apply_block(queue, number, block, Phase::All, live)?;
+                self.apply_block(queue, number, block, Phase::All { replay: delta.is_replay() }, live)?;
             }
             if changes.next_seq > 0 {
                 self.raise_next_seq(queue, changes.next_seq)?;
@@ -183,7 +183,7 @@ impl Index {
         live: &mut LiveBytes,
     ) -> Result<(), StoreError> {
         let concerned = |base: &Base| match phase {
-            Phase::All => !matches!(base, Base::Gone | Base::Removed { moved: true }),
+            Phase::All { .. } => !matches!(base, Base::Gone | Base::Removed { moved: true }),
             Phase::MovedOut => matches!(base, Base::Removed { moved: true }),
         };
         if !changes.slots.iter().any(|slot| concerned(&slot.base)) {
@@ -208,7 +208,10 @@ impl Index {
                     entry.has_state = true;
                     (entry.delivery_count, entry.acquired_count) =
                         (state.delivery_count, state.acquired_count);
-                    self.put_state(queue, seq, state)?;
+                    // What a crash cut off may have left a state without an entry.
+                    let known =
+                        phase == Phase::All { replay: true } || before.is_some_and(|entry| entry.has_state);
+                    self.put_state(queue, seq, state, known)?;
                 }
                 if let Some(counts) = slot.counts {
                     (entry.delivery_count, entry.acquired_count) = counts;
@@ -338,7 +341,10 @@ impl Index {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    All,
+    /// All but those that moved away. In a replay, which the index may know in part.
+    All {
+        replay: bool,
+    },
     MovedOut,
 }
 

@@ -15,7 +15,9 @@ mod seen;
 
 use std::sync::Arc;
 
-pub use self::embedded::{definition_from_bytes, definition_to_bytes, state_from_bytes, state_to_bytes};
+pub use self::embedded::{
+    Packed, definition_from_bytes, definition_to_bytes, state_from_bytes, state_to_bytes,
+};
 pub use self::seen::{SEEN_ID_BYTES, encode_seen};
 use crate::broker::{EntryState, Message, QueueDefinition, QueueId, SeenId, Seq};
 use crate::time::Millis;
@@ -239,18 +241,18 @@ pub fn encode_count(out: &mut Vec<u8>, queue: QueueId, seq: Seq, delivery_count:
 }
 
 /// Appends a state.
-pub fn encode_state(out: &mut Vec<u8>, queue: QueueId, seq: Seq, state: &EntryState) {
+pub fn encode_state(out: &mut Vec<u8>, queue: QueueId, seq: Seq, state: &Packed) {
     out.push(TAG_STATE);
     encode_key(out, (queue, seq));
-    encode_sized(out, &state_to_bytes(state));
+    encode_sized(out, state.bytes());
 }
 
 /// Appends a move.
-pub fn encode_move(out: &mut Vec<u8>, from: (QueueId, Seq), to: (QueueId, Seq), state: &EntryState) {
+pub fn encode_move(out: &mut Vec<u8>, from: (QueueId, Seq), to: (QueueId, Seq), state: &Packed) {
     out.push(TAG_MOVE);
     encode_key(out, from);
     encode_key(out, to);
-    encode_sized(out, &state_to_bytes(state));
+    encode_sized(out, state.bytes());
 }
 
 /// Appends a definition.

@@ -8,6 +8,7 @@ use fe2o3_amqp_types::{
     messaging::{DistributionMode, Source, Target, TargetArchetype},
     performatives::Attach,
 };
+use serde_amqp::{Value, described::Described, descriptor::Descriptor, primitives::Symbol};
 use verdict::{
     amqp::{ClientSasl, Config, Connection, Event, LinkId, SessionId},
     broker::ConnectionId,
@@ -20,6 +21,7 @@ use crate::{
     plan::{ClientPlan, Habit},
     producer::Producer,
     scene::Scene,
+    wants::Wants,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,6 +239,9 @@ impl Client {
                 attach.source = Some(Box::new(Source {
                     address: Some(format!("{address}{tree}")),
                     distribution_mode: habit.browse.then_some(DistributionMode::Copy),
+                    filter: habit
+                        .wants
+                        .map(|wants| [(Symbol::from("s"), described(wants))].into_iter().collect()),
                     ..Source::default()
                 }));
                 attach.target = Some(Box::new(TargetArchetype::Target(Target::default())));
@@ -383,4 +388,10 @@ impl Part {
             Self::Consumer(consumer) => consumer.reset(),
         }
     }
+}
+
+/// A selector as a filter (part 3.5.8).
+fn described(wants: Wants) -> Value {
+    let descriptor = Descriptor::Name(Symbol::from("apache.org:selector-filter:string"));
+    Value::Described(Box::new(Described { descriptor, value: Value::String(wants.selector().to_owned()) }))
 }

@@ -149,6 +149,8 @@ impl Consumer {
         let got = body::read(&message.payload).unwrap_or_else(|why| panic!("rule 8 broken: {why}"));
         let (browse, presettled) = (self.plan.browse, self.plan.presettled);
         assert_eq!(message.settled, presettled, "rule 8 broken: settled, or not, against the link's mode");
+        let wanted = self.plan.wants.is_none_or(|wants| wants.has(&got));
+        assert!(wanted, "rule 11 broken: link {key} wants {:?} and got {got:?}", self.plan.wants);
         scene.model.received(&got, key, connection, browse, presettled, scene.now);
         if browse && !presettled {
             let state = if scene.rng.one_in(2) { DeliveryState::Accepted } else { DeliveryState::Released };
@@ -176,11 +178,12 @@ impl Consumer {
         }
         note!(scene.now, "link {key} answers {ids:?} ({first} to {last}) with {answer:?}");
         let modified = |delivery_failed, undeliverable_here| {
-            DeliveryState::Modified(Box::new(Modified {
+            let modified = Modified {
                 delivery_failed: Some(delivery_failed),
                 undeliverable_here: Some(undeliverable_here),
                 message_annotations: None,
-            }))
+            };
+            DeliveryState::Modified(Box::new(modified), 0)
         };
         let state = match kind {
             0 => DeliveryState::Accepted,

@@ -409,6 +409,7 @@ pub fn connection_of(effect: &Effect) -> ConnectionId {
     match effect {
         Effect::Deliver { consumer, .. }
         | Effect::Flow { consumer, .. }
+        | Effect::BreakerNews { consumer, .. }
         | Effect::Settled { consumer, .. } => consumer.connection(),
         Effect::Published { producer, .. } | Effect::ProducerCredit { producer, .. } => producer.connection(),
         _ => unreachable!("not for a link"),

@@ -17,8 +17,9 @@
 //! 8. No link, session or connection ends unasked; every message sent unsettled is answered once.
 //! 9. Once faults stop, a run comes to its end.
 //! 10. A crash suspect is alone on its link, and nothing goes out while the breaker is open.
-//! 11. Of messages with one key at most one is queued; the others are accepted when it, and its key, is safe.
-//! 12. While a failed message is tried again, no later one of its group goes out.
+//! 11. A consumer with a selector gets only what it selects.
+//! 12. Of messages with one key at most one is queued; the others are accepted when it, and its key, is safe.
+//! 13. While a failed message is tried again, no later one of its group goes out.
 //!
 //! `SIM_SEEDS=n SIM_FIRST=n` choose seeds, `SIM_TRACE=1` prints all events. A failure is run again for its
 //! last events, which also shows that it depends on the seed alone. Invariant: no clock, no other dice.
@@ -49,6 +50,7 @@ mod scene;
 mod seat;
 mod seeds;
 mod trace;
+mod wants;
 mod wire;
 mod words;
 mod world;

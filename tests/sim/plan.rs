@@ -6,7 +6,7 @@ use verdict::broker::policy::{
     BreakerPolicy, Detect, DuplicatePolicy, ExpiredTo, QueuePolicy, RetryDelay, RetryOrder, WhenFull,
 };
 
-use crate::rng::Rng;
+use crate::{rng::Rng, wants::Wants};
 
 /// A whole run.
 #[derive(Debug, Clone)]
@@ -42,6 +42,8 @@ pub struct QueuePlan {
     pub policy: QueuePolicy,
     /// One consumer with a credit of 1 and no delays: what comes back must come back first.
     pub strict: bool,
+    /// Some consumer wants only some messages: a younger one may go out before an older one.
+    pub filtered: bool,
 }
 
 /// A client.
@@ -117,6 +119,8 @@ pub struct ConsumerPlan {
     pub presettled: bool,
     /// distribution-mode copy.
     pub browse: bool,
+    /// Has a selector.
+    pub wants: Option<Wants>,
     /// How likely each of `consumer::ANSWERS` is.
     pub weights: [u64; 7],
     /// Longest time it holds a message.
@@ -150,6 +154,7 @@ impl Plan {
                 links.push(consumer(at, true, rng));
             }
         }
+        add_filters(&mut queues, &mut links, rng.clone());
         let mut clients: Vec<ClientPlan> = (0..rng.range(1, 4)).map(|_| client(rng)).collect();
         for link in links {
             let at = rng.below(clients.len() as u64) as usize;
@@ -180,6 +185,7 @@ impl Plan {
                 credit: 20,
                 presettled: false,
                 browse: false,
+                wants: None,
                 weights: [1, 0, 0, 0, 0, 0, 0],
                 hold_ms: 0,
                 drain_one_in: 40,
@@ -216,7 +222,7 @@ fn queue(at: usize, rng: &mut Rng) -> QueuePlan {
         retry_order: if !strict && rng.one_in(2) { RetryOrder::Group } else { RetryOrder::Message },
         ..QueuePolicy::default()
     };
-    QueuePlan { name: format!("q{at}"), policy, strict }
+    QueuePlan { name: format!("q{at}"), policy, strict, filtered: false }
 }
 
 /// A window that is large enough for a whole run, or a small one, of which less is known.
@@ -282,6 +288,7 @@ fn consumer(queue: usize, dead_letter: bool, rng: &mut Rng) -> LinkPlan {
         credit: rng.pick(&[1, 2, 5, 20, 50]),
         presettled: kind == 0,
         browse: kind == 1,
+        wants: None,
         weights,
         hold_ms: rng.pick(&[0, 2, 40]),
         drain_one_in: if rng.one_in(4) { rng.range(10, 60) } else { 0 },
@@ -291,6 +298,18 @@ fn consumer(queue: usize, dead_letter: bool, rng: &mut Rng) -> LinkPlan {
         detach_one_in: if rng.one_in(3) { rng.range(20, 80) } else { 0 },
         second: rng.one_in(2),
         habit,
+    }
+}
+
+/// Gives some consumers a selector. With dice of their own, so that all else of a seed is as it was without.
+fn add_filters(queues: &mut [QueuePlan], links: &mut [LinkPlan], mut rng: Rng) {
+    for link in links {
+        let Habit::Consumer(plan) = &mut link.habit else { continue };
+        let queue = &mut queues[link.queue];
+        if rng.one_in(4) && (plan.dead_letter || !queue.strict) {
+            plan.wants = Some(rng.pick(&Wants::ALL));
+            queue.filtered |= !plan.dead_letter;
+        }
     }
 }
 

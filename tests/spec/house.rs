@@ -206,6 +206,7 @@ fn connection_of(effect: &Effect) -> Option<ConnectionId> {
     match effect {
         Effect::Deliver { consumer, .. }
         | Effect::Flow { consumer, .. }
+        | Effect::BreakerNews { consumer, .. }
         | Effect::Settled { consumer, .. } => Some(consumer.connection()),
         Effect::Published { producer, .. } | Effect::ProducerCredit { producer, .. } => {
             Some(producer.connection())

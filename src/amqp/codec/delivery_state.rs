@@ -61,13 +61,19 @@ fn decode_nested(bytes: &[u8], outermost: bool) -> Result<DeliveryState, DecodeE
             DeliveryState::Rejected(error.map(Box::new))
         }
         descriptor::RELEASED => DeliveryState::Released,
-        descriptor::MODIFIED => DeliveryState::Modified(Box::new(Modified {
-            delivery_failed: fields.bool("modified.delivery-failed")?,
-            undeliverable_here: fields.bool("modified.undeliverable-here")?,
-            message_annotations: fields
-                .next("modified.message-annotations")?
-                .and_then(|field| decode_fields_lenient(field.raw)),
-        })),
+        descriptor::MODIFIED => {
+            let delivery_failed = fields.bool("modified.delivery-failed")?;
+            let undeliverable_here = fields.bool("modified.undeliverable-here")?;
+            let annotations = fields.next("modified.message-annotations")?;
+            let (message_annotations, skipped) =
+                match annotations.map(|field| decode_fields_lenient(field.raw)) {
+                    Some(Some((fields, skipped))) => (Some(fields), skipped),
+                    Some(None) => (None, 1),
+                    None => (None, 0),
+                };
+            let modified = Modified { delivery_failed, undeliverable_here, message_annotations };
+            DeliveryState::Modified(Box::new(modified), skipped)
+        }
         descriptor::DECLARED => {
             DeliveryState::Declared(fields.mandatory("declared.txn-id")?.binary()?.to_vec())
         }
@@ -102,7 +108,7 @@ pub(super) fn lenient_error(bytes: &[u8]) -> Option<Error> {
         .ok()
         .flatten()
         .and_then(|field| decode_fields_lenient(field.raw))
-        .map(Box::new);
+        .map(|(fields, _)| Box::new(fields));
     Some(Error { condition: error_condition(&condition), description, info })
 }
 
@@ -153,7 +159,7 @@ pub fn encode_state(state: &DeliveryState, out: &mut Vec<u8>) {
             list.option(error.as_deref(), |out, error| encode_error(error, out));
             list.finish();
         }
-        DeliveryState::Modified(modified) => {
+        DeliveryState::Modified(modified, _) => {
             let mut list = ListWriter::new(out, descriptor::MODIFIED);
             list.option(modified.delivery_failed, write::bool);
             list.option(modified.undeliverable_here, write::bool);

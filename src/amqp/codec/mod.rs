@@ -18,6 +18,7 @@ mod frame;
 mod performative;
 mod read;
 mod sasl;
+mod scalar;
 mod terminus;
 mod transfer;
 mod validate;
@@ -37,6 +38,7 @@ pub use performative::{
     Performative, decode, encode_begin, encode_close, encode_detach, encode_end, encode_open,
 };
 pub use sasl::{SaslFrame, decode_sasl, encode_sasl};
+pub use scalar::{Scalar, scalar};
 pub use terminus::{OUTCOMES, encode_source, encode_target};
 pub use transfer::{Transfer, encode_transfer};
 pub use validate::validate;
@@ -53,7 +55,8 @@ pub enum DeliveryState {
     /// 3.4.4 released.
     Released,
     /// 3.4.5 modified.
-    Modified(Box<fe2o3_amqp_types::messaging::Modified>),
+    /// And how many of its annotations could not be taken.
+    Modified(Box<fe2o3_amqp_types::messaging::Modified>, u32),
     /// 3.4.1 received: section-number, section-offset.
     Received(u32, u64),
     /// 4.5.8 transactional-state: txn-id and outcome.

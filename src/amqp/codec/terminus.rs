@@ -23,7 +23,7 @@ use super::{
     encode_value::encode_fields,
     performative::{symbol_array, write_fields, write_symbols},
     read::{Descriptor, Field, FieldReader, described},
-    value::decode_fields,
+    value::{decode_fields, decode_value, pairs},
     wire_state::{from_wire_outcome, to_wire_outcome},
     write::{self, ListWriter},
 };
@@ -83,7 +83,7 @@ pub(super) fn decode_source(attach: &mut FieldReader<'_>, refuse: &mut Refusal) 
                 }
             },
         ),
-        filter: refuse.field(fields, "source.filter", |field| decode_fields(field.name, field.raw)),
+        filter: refuse.field(fields, "source.filter", filter_set),
         default_outcome: default_outcome(fields, refuse),
         outcomes: outcomes(fields, refuse),
         capabilities: capabilities(refuse, fields, "source.capabilities"),
@@ -137,6 +137,19 @@ fn address(fields: &mut FieldReader<'_>, refuse: &mut Refusal, name: &'static st
             None
         }
     }
+}
+
+/// A filter-set (3.5.8): "every key in the map MUST be of type symbol". A value that cannot be taken is left out, and so not
+/// in force: that is told by not echoing it, and is no reason to refuse the link.
+fn filter_set(field: Field<'_>) -> Result<Fields, DecodeError> {
+    let mut filters = Fields::new();
+    for (key, value) in pairs(field.name, field.raw)? {
+        let key = Field { name: field.name, raw: key }.symbol()?;
+        if let Ok(value) = decode_value(value) {
+            filters.insert(Symbol::from(key), value);
+        }
+    }
+    Ok(filters)
 }
 
 fn durable(fields: &mut FieldReader<'_>, refuse: &mut Refusal, name: &'static str) -> TerminusDurability {

@@ -43,15 +43,18 @@ pub fn decode_fields(name: &'static str, bytes: &[u8]) -> Result<Fields, DecodeE
     Ok(fields)
 }
 
-/// As [`decode_fields`], but pairs that cannot be taken are skipped.
-pub(super) fn decode_fields_lenient(bytes: &[u8]) -> Option<Fields> {
+/// As [`decode_fields`], but pairs that cannot be taken are skipped; and how many those were.
+pub(super) fn decode_fields_lenient(bytes: &[u8]) -> Option<(Fields, u32)> {
     let mut fields = Fields::new();
+    let mut skipped = 0;
     for (key, value) in pairs("fields", bytes).ok()? {
         if let (Ok(key), Ok(value)) = (Field { name: "key", raw: key }.symbol(), self::value(value)) {
             fields.insert(Symbol::from(key), value);
+        } else {
+            skipped += 1;
         }
     }
-    Some(fields)
+    Some((fields, skipped))
 }
 
 /// The pairs of the map that is all of `bytes`.

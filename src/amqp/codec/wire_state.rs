@@ -39,7 +39,7 @@ pub fn to_wire_outcome(state: &DeliveryState) -> Result<Outcome, String> {
         DeliveryState::Accepted => Outcome::Accepted(Accepted {}),
         DeliveryState::Rejected(error) => Outcome::Rejected(Rejected { error: error.as_deref().cloned() }),
         DeliveryState::Released => Outcome::Released(Released {}),
-        DeliveryState::Modified(modified) => Outcome::Modified(modified.as_ref().clone()),
+        DeliveryState::Modified(modified, _) => Outcome::Modified(modified.as_ref().clone()),
         DeliveryState::Declared(txn_id) => {
             Outcome::Declared(Declared { txn_id: ByteBuf::from(txn_id.clone()) })
         }
@@ -59,7 +59,7 @@ pub fn from_wire(state: &WireState) -> DeliveryState {
         WireState::Accepted(_) => DeliveryState::Accepted,
         WireState::Rejected(rejected) => DeliveryState::Rejected(rejected.error.clone().map(Box::new)),
         WireState::Released(_) => DeliveryState::Released,
-        WireState::Modified(modified) => DeliveryState::Modified(Box::new(modified.clone())),
+        WireState::Modified(modified) => DeliveryState::Modified(Box::new(modified.clone()), 0),
         WireState::Declared(declared) => DeliveryState::Declared(declared.txn_id.to_vec()),
         WireState::TransactionalState(state) => DeliveryState::Transactional(Box::new((
             state.txn_id.to_vec(),

@@ -3,15 +3,15 @@
 //! Invariant: a command for what is gone does nothing. Nothing is encoded here that could gather until
 //! the next `output`.
 
-use fe2o3_amqp_types::definitions::Error;
+use fe2o3_amqp_types::definitions::{Error, Fields};
 
-use super::{Connection, handshake::Phase, idle::Due};
+use super::{Connection, handshake::Phase, idle::Due, index::Place};
 use crate::{
     amqp::{
         Event, LinkId, Outgoing,
         codec::{DeliveryState, FrameKind, frame_end, frame_start},
         error::ProtocolError,
-        link::{End, LinkState, outgoing::Answer},
+        link::{End, LinkState},
     },
     time::Millis,
 };
@@ -85,8 +85,22 @@ impl Connection {
     pub fn sender_flow(&mut self, link: LinkId, available: u32, drained: bool) {
         let Some((place, link)) = self.find(link) else { return };
         let End::Sender(sender) = &mut link.end else { return };
-        let drained = drained || sender.answer.is_some_and(|answer| answer.drained);
-        sender.answer = Some(Answer { available, drained });
+        let answer = sender.answer.get_or_insert_default();
+        answer.available = Some(available);
+        answer.drained |= drained;
+        self.want_answer(place);
+    }
+
+    /// Sending link: tells the receiver of the link's state in the properties of a flow (2.7.4). One that has not gone
+    /// out yet is replaced: these are not events.
+    pub fn link_state(&mut self, link: LinkId, properties: Fields) {
+        let Some((place, link)) = self.find(link) else { return };
+        let End::Sender(sender) = &mut link.end else { return };
+        sender.answer.get_or_insert_default().properties = Some(Box::new(properties));
+        self.want_answer(place);
+    }
+
+    fn want_answer(&mut self, place: Place) {
         if let Some(session) = self.session_mut(place.channel) {
             session.want_link_flow(place.handle);
         }

@@ -6,6 +6,8 @@
 
 use std::{collections::VecDeque, mem};
 
+use fe2o3_amqp_types::definitions::Fields;
+
 use super::credit::SenderCredit;
 use crate::amqp::{
     LinkId, Outgoing,
@@ -22,10 +24,12 @@ const TRANSFER_HEAD_BYTES: usize = 64;
 const QUEUE_KEPT: usize = 64;
 
 /// A flow owed to the receiver.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default)]
 pub(crate) struct Answer {
-    pub available: u32,
+    pub available: Option<u32>,
     pub drained: bool,
+    /// Link state properties.
+    pub properties: Option<Box<Fields>>,
 }
 
 /// Why encoding stopped.

@@ -161,9 +161,9 @@ pub(super) fn brief(state: DeliveryState) -> DeliveryState {
         DeliveryState::Rejected(Some(error)) => {
             DeliveryState::Rejected(Some(Box::new(Error::new(error.condition, None, None))))
         }
-        DeliveryState::Modified(mut modified) => {
+        DeliveryState::Modified(mut modified, skipped) => {
             modified.message_annotations = None;
-            DeliveryState::Modified(modified)
+            DeliveryState::Modified(modified, skipped)
         }
         other => other,
     }

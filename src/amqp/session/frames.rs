@@ -66,7 +66,8 @@ impl Session {
                 let drained = receiver.credit.sender_flow(flow.delivery_count);
                 let (link, available, echo) = (link.id, flow.available.unwrap_or(0), flow.echo);
                 if !early {
-                    events.push_back(Event::SenderFlow { link, available, drained, echo });
+                    let properties = flow.properties;
+                    events.push_back(Event::SenderFlow { link, available, drained, echo, properties });
                 }
                 if echo {
                     self.want_link_flow(handle);

@@ -241,20 +241,20 @@ impl Session {
                 ..Flow::default()
             },
             End::Sender(sender) => {
-                let Some(answer) = sender.answer else { return Ok(true) };
-                if answer.drained && sender.can_send() {
+                let sendable = sender.can_send();
+                let Some(answer) = sender.answer.take_if(|answer| !(answer.drained && sendable)) else {
                     // What is queued goes first: it was counted on the credit that is to be given up.
-                    return Ok(false);
-                }
-                sender.answer = None;
+                    return Ok(sender.answer.is_none());
+                };
                 if answer.drained {
                     sender.credit.drained();
                 }
                 Flow {
                     delivery_count: Some(sender.credit.delivery_count()),
                     link_credit: Some(sender.credit.left()),
-                    available: Some(answer.available),
+                    available: answer.available,
                     drain: sender.credit.drain(),
+                    properties: answer.properties,
                     ..Flow::default()
                 }
             }
@@ -265,6 +265,7 @@ impl Session {
             link_credit: part.link_credit,
             available: part.available,
             drain: part.drain,
+            properties: part.properties,
             ..self.flow()
         };
         out.frame(self.channel, "flow", |out| encode_flow(&flow, out))?;

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{entries::Entries, entry::Status, ready::LEVELS};
+use super::{entries::Entries, entry::Status, ready::LEVELS, sieve::Sieve};
 use crate::broker::{ConsumerId, Delivery, Outcome, Seq, Subscribe};
 
 /// Outcomes remembered per second-mode consumer, to answer a settlement that is repeated.
@@ -22,6 +22,8 @@ pub(crate) struct Consumer {
     pub endpoint: String,
     pub identity: Arc<str>,
     pub browse: bool,
+    /// Its filter; `None`: it wants all.
+    pub sieve: Option<Box<Sieve>>,
     pub presettled: bool,
     pub default_outcome: Outcome,
     /// The link's delivery-count at our end, a serial number (RFC 1982).
@@ -62,6 +64,7 @@ impl Consumer {
             endpoint: wish.endpoint,
             identity: wish.identity,
             browse: wish.browse,
+            sieve: wish.filter.map(|filter| Box::new(Sieve::new(filter))),
             presettled: wish.presettled,
             default_outcome: wish.default_outcome,
             delivery_count: wish.delivery_count,
@@ -108,6 +111,11 @@ impl Consumer {
     #[inline]
     pub(crate) fn willing(&self) -> bool {
         self.credit > 0 && self.has_room() && !self.alone
+    }
+
+    /// Whether it takes messages, but not all.
+    pub(crate) fn filters(&self) -> bool {
+        self.sieve.is_some() && !self.browse
     }
 
     /// Accounts for a message being sent.
@@ -194,6 +202,7 @@ mod tests {
             endpoint: String::new(),
             identity: "".into(),
             browse: false,
+            filter: None,
             presettled: false,
             default_outcome: Outcome::Released,
             delivery_count,

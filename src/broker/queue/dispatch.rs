@@ -4,15 +4,19 @@
 //! have them, never an expired one, never beyond a consumer's credit or room; consumers take turns in
 //! small bursts. A message whose body is not in memory holds up its own priority only.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use super::{
-    Memory, Queue,
+    Memory, Queue, browse,
     consumer::Consumer,
     entries::Entries,
-    entry::{Entry, Status, UNREADABLE},
+    entry::{Entry, Status},
     groups::{Groups, Turn},
     ready::{LEVELS, Level, Ready},
+    sieve::{Found, Judging},
     vetting::Vetting,
 };
 use crate::{
@@ -22,11 +26,9 @@ use crate::{
 
 /// Messages a consumer gets in a turn when others wait.
 const BURST: u64 = 32;
-/// Bodies read at a time for somebody who browses.
-const BROWSE_AHEAD: usize = 64;
 
 /// What a dispatch leaves to the node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Dispatched {
     /// Came up expired; taken off the lists, to be expired by the node.
     pub expired: Vec<u64>,
@@ -34,6 +36,8 @@ pub(crate) struct Dispatched {
     pub presettled: Vec<u64>,
     /// Somebody waits for these bodies.
     pub wanted: Vec<u64>,
+    /// What filters looked at, and which bodies they wait for.
+    pub judging: Judging,
     /// Held back by their groups; taken off the lists.
     pub held: Vec<u64>,
     /// Handed out, browsing not counted.
@@ -42,10 +46,24 @@ pub(crate) struct Dispatched {
     pub redelivered: u64,
 }
 
+impl Dispatched {
+    fn new(next_seq: u64) -> Self {
+        Self {
+            expired: Vec::new(),
+            presettled: Vec::new(),
+            wanted: Vec::new(),
+            held: Vec::new(),
+            judging: Judging::new(next_seq),
+            delivered: 0,
+            redelivered: 0,
+        }
+    }
+}
+
 enum Next {
     /// This one, ready to go.
     Message(u64),
-    /// There is one, but its body is not in memory.
+    /// There is one, but its body is not in memory; or not all has been judged.
     Blocked,
     /// Nothing for this consumer.
     Nothing,
@@ -59,11 +77,12 @@ impl Queue {
         memory: &mut Memory,
         effects: &mut Vec<Effect>,
     ) -> Dispatched {
-        let mut done = Dispatched::default();
+        let mut done = Dispatched::new(self.next_seq);
         self.sweep_ended();
         self.begin_turn(now);
         self.learn_groups(memory, &mut done.wanted);
         self.browse(now, memory, effects, &mut done);
+        done.judging.refill();
         let mut touched: VecDeque<u32> = VecDeque::new();
         let mut idle = 0;
         while self.tally.available > 0 && idle <= self.ring.len() && self.breaker.room() > 0 {
@@ -89,6 +108,8 @@ impl Queue {
             effects.push(Effect::Deliver { consumer: consumer.id, deliveries });
         }
         self.answer(now, effects, &mut done);
+        self.return_lent(memory);
+        self.unfinished = done.judging.unfinished;
         self.set_held(std::mem::take(&mut done.held), memory);
         done
     }
@@ -209,34 +230,9 @@ impl Queue {
                 }
             }
             let Consumer { id, delivery_count, credit, .. } = *consumer;
+            // What waits is not what waits for this one, where it has a filter: drained, that is none.
+            let available = if drained && consumer.sieve.is_some() { 0 } else { available };
             effects.push(Effect::Flow { consumer: id, delivery_count, credit, available, drained });
-        }
-    }
-
-    /// Shows those who browse what they have not seen.
-    fn browse(&mut self, now: Millis, memory: &mut Memory, effects: &mut Vec<Effect>, done: &mut Dispatched) {
-        for i in 0..self.browsers.len() {
-            let Some(&slot) = self.browsers.get(i) else { break };
-            while let Some(consumer) = self.consumers.get_mut(slot as usize).and_then(Option::as_mut) {
-                if !consumer.willing() {
-                    break;
-                }
-                let Some(seq) = next_to_see(&self.entries, consumer, now) else { break };
-                let Some(entry) = self.entries.get(seq) else { break };
-                let Some(message) = entry.message.clone() else {
-                    want_ahead(&self.entries, seq, &mut done.wanted);
-                    break;
-                };
-                consumer.cursor = seq + 1;
-                consumer.sent(entry.size);
-                consumer.outbox.push(delivery(seq, message, entry, now));
-                self.spill(seq, memory);
-            }
-            let Some(consumer) = self.consumer(slot) else { continue };
-            if !consumer.outbox.is_empty() {
-                let deliveries = std::mem::take(&mut consumer.outbox);
-                effects.push(Effect::Deliver { consumer: consumer.id, deliveries });
-            }
         }
     }
 }
@@ -258,7 +254,7 @@ fn next(
         match entries.get(seq).filter(|e| vetting.waits(seq, slot) && !e.expired(now)) {
             None => consumer.waits_for = None,
             Some(_) if !consumer.idle() => return Next::Nothing,
-            Some(entry) if entry.message.is_some() => {
+            Some(entry) if entry.at_hand() => {
                 if groups.judge(seq, entry) == Turn::Free {
                     return Next::Message(seq);
                 }
@@ -275,16 +271,23 @@ fn next(
     for number in (0..LEVELS).rev() {
         let Some(level) = ready.levels.get_mut(number).filter(|l| l.waiting > 0) else { continue };
         loop {
-            let mut head = level.head(entries, number);
-            if level.has_picky() {
-                let from = consumer.picky_from.get(number).copied().unwrap_or(0);
-                let picky = level.picky_head(entries, from, &consumer.endpoint);
-                if let Some(place) = consumer.picky_from.get_mut(number) {
-                    *place = picky.unwrap_or(u64::MAX);
+            let head = match &mut consumer.sieve {
+                None => first(level, number, entries, consumer),
+                Some(sieve) => {
+                    let endpoint = &consumer.endpoint;
+                    match sieve.look((level, number), entries, endpoint, now, &mut done.judging) {
+                        Found::Head(seq) => Some(seq),
+                        Found::Nothing => None,
+                        Found::Later => {
+                            blocked = true;
+                            None
+                        }
+                    }
                 }
-                head = head.into_iter().chain(picky).min();
-            }
-            let suspect = first_suspect(level, entries, head, consumer, |seq| vetting.open_to(seq, slot));
+            };
+            let suspects = consumer.sieve.as_ref().and_then(|sieve| sieve.suspects(number));
+            let suspects = suspects.unwrap_or(level.suspects());
+            let suspect = first_suspect(suspects, entries, head, consumer, |seq| vetting.open_to(seq, slot));
             let Some(seq) = suspect.or(head) else { break };
             let Some(entry) = entries.get(seq) else { break };
             if entry.expired(now) {
@@ -297,6 +300,9 @@ fn next(
                 Turn::Free => {}
                 Turn::Held => {
                     level.take(seq);
+                    if let Some(sieve) = &mut consumer.sieve {
+                        sieve.pass(number, seq);
+                    }
                     done.held.push(seq);
                     continue;
                 }
@@ -310,7 +316,7 @@ fn next(
                 consumer.waits_for = Some(seq);
                 return Next::Nothing;
             }
-            if entry.message.is_some() {
+            if entry.at_hand() {
                 return Next::Message(seq);
             }
             done.wanted.push(seq);
@@ -321,20 +327,35 @@ fn next(
     if blocked { Next::Blocked } else { Next::Nothing }
 }
 
+/// The first message on a level for everybody, or for all but some of whom this consumer is none.
+#[inline]
+fn first(level: &mut Level, number: usize, entries: &Entries, consumer: &mut Consumer) -> Option<u64> {
+    let head = level.head(entries, number);
+    if !level.has_picky() {
+        return head;
+    }
+    let from = consumer.picky_from.get(number).copied().unwrap_or(0);
+    let picky = level.picky_head(entries, from, &consumer.endpoint);
+    if let Some(place) = consumer.picky_from.get_mut(number) {
+        *place = picky.unwrap_or(u64::MAX);
+    }
+    head.into_iter().chain(picky).min()
+}
+
 /// A crash suspect before `head` that this consumer may have, or wait for (`open`) if it holds something.
 #[inline]
 fn first_suspect(
-    level: &Level,
+    suspects: &BTreeSet<u64>,
     entries: &Entries,
     head: Option<u64>,
     consumer: &Consumer,
     open: impl Fn(u64) -> bool,
 ) -> Option<u64> {
-    if level.suspects().is_empty() {
+    if suspects.is_empty() {
         return None;
     }
     let fits = |e: &Entry| e.status == Status::Available && !e.excludes(&consumer.endpoint);
-    let before = level.suspects().iter().copied().take_while(|seq| head.is_none_or(|head| *seq < head));
+    let before = suspects.iter().copied().take_while(|seq| head.is_none_or(|head| *seq < head));
     before.filter(|&seq| entries.get(seq).is_some_and(fits)).find(|&seq| consumer.idle() || open(seq))
 }
 
@@ -348,38 +369,18 @@ fn exhausted(
     done: &mut Dispatched,
 ) -> bool {
     if consumer.browse {
-        return next_to_see(entries, consumer, now).is_none();
+        return browse::seen_all(entries, consumer, now, done);
     }
     matches!(next(ready, entries, holds, (consumer, slot), now, done), Next::Nothing)
 }
 
-/// The next message for somebody who browses: in order of arrival, waiting (also for a retry), not expired.
-fn next_to_see(entries: &Entries, consumer: &mut Consumer, now: Millis) -> Option<u64> {
-    loop {
-        let (seq, entry) = entries.next_from(consumer.cursor)?;
-        consumer.cursor = seq;
-        let visible = entry.at_rest() && !entry.expired(now);
-        let readable = entry.message.is_some() || !entry.has(UNREADABLE);
-        if visible && readable {
-            return Some(seq);
-        }
-        consumer.cursor = seq + 1;
-    }
-}
-
-fn want_ahead(entries: &Entries, from: u64, wanted: &mut Vec<u64>) {
-    let mut seq = from;
-    for _ in 0..BROWSE_AHEAD {
-        let Some((found, entry)) = entries.next_from(seq) else { break };
-        if entry.message.is_none() && entry.at_rest() {
-            wanted.push(found);
-        }
-        seq = found + 1;
-    }
-}
-
 #[inline]
-fn delivery(seq: u64, message: Arc<crate::broker::Message>, entry: &Entry, now: Millis) -> Delivery {
+pub(super) fn delivery(
+    seq: u64,
+    message: Arc<crate::broker::Message>,
+    entry: &Entry,
+    now: Millis,
+) -> Delivery {
     Delivery {
         seq: Seq(seq),
         message,

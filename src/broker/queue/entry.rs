@@ -109,6 +109,12 @@ impl Entry {
         self.flags & flag != 0
     }
 
+    /// Whether all of it is in memory, so that it can be judged and handed out.
+    #[inline]
+    pub(crate) fn at_hand(&self) -> bool {
+        self.message.is_some()
+    }
+
     /// Where its bytes are on disk, if they are there.
     #[inline]
     pub(crate) fn location(&self) -> Option<Location> {

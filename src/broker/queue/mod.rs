@@ -4,16 +4,19 @@
 //! lists, and `Memory::resident` is the bytes of all bodies held. All changes of an entry's status go
 //! through this file (and the hot path in `dispatch`). Knows no outcomes, records or publishers.
 
+mod browse;
 pub(crate) mod consumer;
 mod dispatch;
 pub(crate) mod entries;
 pub(crate) mod entry;
 mod expiry;
 pub(crate) mod groups;
+mod lent;
 mod paging;
 mod ready;
 pub(crate) mod retry;
-mod seats;
+mod sieve;
+mod slots;
 mod stranded;
 mod vetting;
 
@@ -25,6 +28,7 @@ use self::{
     entry::{Entry, LOADING, List, STATE_STORED, Status},
     expiry::Expiries,
     groups::Groups,
+    lent::Lent,
     ready::Ready,
     retry::Delayed,
     vetting::Vetting,
@@ -51,6 +55,12 @@ pub(crate) struct Queue {
     paged: u64,
     /// Bodies asked for.
     loading: usize,
+    /// Bodies in memory only to be judged by filters.
+    lent: Lent,
+    /// Consumers that take messages and have a filter.
+    filtered: u32,
+    /// There was more to judge than one turn does: the next is due at once.
+    unfinished: bool,
     consumers: Vec<Option<Consumer>>,
     free: Vec<u32>,
     /// Slots of consumers that ended, which the lists below may still name: not free before the next sweep.
@@ -85,6 +95,9 @@ impl Queue {
             expiries: Expiries::default(),
             paged: 0,
             loading: 0,
+            lent: Lent::default(),
+            filtered: 0,
+            unfinished: false,
             consumers: Vec::new(),
             free: Vec::new(),
             ended: Vec::new(),
@@ -202,6 +215,10 @@ impl Queue {
         if picky {
             self.picky_came(seq, priority);
         }
+        if self.filtered > 0 {
+            let sieves = self.consumers.iter_mut().flatten().filter_map(|c| c.sieve.as_mut());
+            sieves.for_each(|sieve| sieve.came_back(seq, priority));
+        }
     }
 
     /// A message with excluded endpoints waits: everybody looks at it again.
@@ -252,7 +269,10 @@ impl Queue {
         if entry.message.is_some() {
             memory.resident -= u64::from(entry.size);
         }
-        self.loading -= usize::from(entry.has(LOADING));
+        if entry.has(LOADING) {
+            self.loading -= 1;
+            self.lent.forget(seq);
+        }
         self.group_left(seq);
         Some(entry)
     }
@@ -281,6 +301,9 @@ impl Queue {
 
     /// When something here is next due.
     pub(crate) fn next_wake(&self, stranded_after_ms: u64) -> Option<Millis> {
+        if self.unfinished {
+            return Some(Millis(0));
+        }
         let stranded = self.stranded.values().min().map(|since| since.plus_ms(stranded_after_ms));
         let others = [stranded, self.vetting.next_wake(), self.breaker.next_wake()];
         [self.delayed.next(), self.expiries.next()].into_iter().chain(others).flatten().min()
@@ -309,12 +332,6 @@ impl Queue {
             }
         }
         self.breaker.left(seq);
-    }
-
-    /// What a consumer holds, oldest first.
-    pub(crate) fn holding(&self, slot: u32) -> Vec<u64> {
-        let consumer = self.consumers.get(slot as usize).and_then(Option::as_ref);
-        consumer.map_or_else(Vec::new, |c| c.holding(slot, &self.entries))
     }
 
     /// The numbers of all messages with one of these statuses.

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Most messages in one read.
-const LOAD_MESSAGES: usize = 256;
+pub(crate) const LOAD_MESSAGES: usize = 256;
 /// Most bytes in one read (a single larger message is read alone).
 const LOAD_BYTES: u64 = 1024 * 1024;
 /// Most messages being read at a time: two reads, so that one is on its way while the other is delivered.
@@ -50,13 +50,24 @@ impl Memory {
 impl Queue {
     /// Drops a body if memory is short and the store has it.
     pub(crate) fn spill(&mut self, seq: u64, memory: &mut Memory) {
-        if !memory.over() {
-            return;
+        if memory.over() {
+            self.drop_body(seq, memory);
         }
+    }
+
+    /// Drops a body if the store has it.
+    fn drop_body(&mut self, seq: u64, memory: &mut Memory) {
         let Some(entry) = self.entries.get_mut(seq) else { return };
         if entry.location().is_some() && entry.message.take().is_some() {
             memory.resident -= u64::from(entry.size);
             self.paged += u64::from(entry.status == Status::Available);
+        }
+    }
+
+    /// Drops bodies that were read only to be judged and have been here long enough.
+    pub(crate) fn return_lent(&mut self, memory: &mut Memory) {
+        while let Some(seq) = self.lent.overdue(memory) {
+            self.drop_body(seq, memory);
         }
     }
 
@@ -98,6 +109,17 @@ impl Queue {
         entry.flags = (entry.flags & !STATE_STORED) | STATE_PAGED;
     }
 
+    /// Bodies to read only to be judged: one read at a time, so that those who look through a queue leave reads for
+    /// those who want all of it.
+    pub(crate) fn plan_judging(&mut self, seqs: &[u64]) -> Vec<Wanted> {
+        if self.lent.asks() {
+            return Vec::new();
+        }
+        let bodies = self.start_load(seqs);
+        bodies.iter().for_each(|wanted| self.lent.ask(wanted.seq.0));
+        bodies
+    }
+
     /// Bodies to read now: those somebody waits for (`wanted`), and what comes after them.
     pub(crate) fn plan_load(&mut self, wanted: &mut Vec<u64>) -> Vec<Wanted> {
         if (self.paged == 0 && wanted.is_empty()) || self.loading >= LOADING_MAX {
@@ -116,8 +138,10 @@ impl Queue {
         self.start_load(&seqs)
     }
 
+    /// What a consumer would take of all that comes; one with a filter asks for what it looks at.
     fn credit(&self, slot: u32) -> u64 {
-        self.consumers.get(slot as usize).and_then(Option::as_ref).map_or(0, |c| u64::from(c.credit))
+        let consumer = self.consumers.get(slot as usize).and_then(Option::as_ref);
+        consumer.filter(|c| c.sieve.is_none()).map_or(0, |c| u64::from(c.credit))
     }
 
     /// Waiting messages without a body that will be delivered next, highest priority first.
@@ -129,7 +153,7 @@ impl Queue {
             left = left.saturating_sub(seqs.len());
             seqs.retain(|&seq| {
                 self.entries.get(seq).is_some_and(|e| {
-                    e.status == Status::Available && usize::from(e.priority) == i && e.message.is_none()
+                    e.status == Status::Available && usize::from(e.priority) == i && !e.at_hand()
                 })
             });
             seqs.sort_unstable();
@@ -151,7 +175,7 @@ impl Queue {
             }
             let Some(entry) = self.entries.get_mut(seq) else { continue };
             let Some(location) = entry.location() else { continue };
-            if entry.message.is_none() && !entry.has(LOADING) {
+            if !entry.at_hand() && !entry.has(LOADING) {
                 entry.flags |= LOADING;
                 self.loading += 1;
                 bytes += u64::from(entry.size);
@@ -170,11 +194,13 @@ impl Queue {
         }
         entry.flags &= !LOADING;
         self.loading -= 1;
-        if entry.message.is_some() {
+        if entry.at_hand() {
+            self.lent.forget(seq);
             return;
         }
         let complete = body.filter(|_| state.is_some() || !entry.has(STATE_PAGED));
         if let Some(message) = complete {
+            self.lent.came(seq, entry.size);
             entry.flags &= !UNREADABLE;
             if entry.has(STATE_PAGED) {
                 entry.state = state;
@@ -189,6 +215,7 @@ impl Queue {
             self.paged -= u64::from(entry.status == Status::Available);
             return;
         }
+        self.lent.forget(seq);
         let wait = if entry.has(UNREADABLE) { UNREADABLE_MS.1 } else { UNREADABLE_MS.0 };
         entry.flags |= UNREADABLE;
         if entry.status == Status::Available {

@@ -18,6 +18,17 @@ pub(crate) const LEVELS: usize = 10;
 /// A run may span this many numbers of other levels or gone messages; they are skipped one by one.
 const GAP: u64 = 16;
 
+/// What a look along a level came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Along {
+    /// This one waits.
+    Waits(u64),
+    /// None does from there on.
+    End,
+    /// No steps were left; go on here.
+    Pause(u64),
+}
+
 /// One priority.
 #[derive(Debug, Default)]
 pub(crate) struct Level {
@@ -106,6 +117,30 @@ impl Level {
     pub(crate) fn picky_head(&self, entries: &Entries, from: u64, endpoint: &str) -> Option<u64> {
         let fits = |e: &Entry| e.status == Status::Available && !e.excludes(endpoint);
         self.picky.range(from..).copied().find(|&seq| entries.get(seq).is_some_and(fits))
+    }
+
+    /// The first message from `from` on that waits, in whichever list; each that does not takes a step.
+    pub(crate) fn along(&self, entries: &Entries, level: usize, from: u64, steps: &mut u32) -> Along {
+        let here = |e: &Entry| e.status == Status::Available && usize::from(e.priority) == level;
+        let first = |list: &BTreeSet<u64>| {
+            list.range(from..).copied().find(|&seq| entries.get(seq).is_some_and(here))
+        };
+        let listed = [&self.returned, &self.picky, &self.suspects].into_iter().filter_map(first).min();
+        let before = listed.unwrap_or(u64::MAX);
+        for &(start, end) in self.fresh.range(self.fresh.partition_point(|(_, end)| *end < from)..) {
+            let mut seq = start.max(from);
+            while seq <= end && seq < before {
+                if waits(entries, level, seq) {
+                    return Along::Waits(seq);
+                }
+                if *steps == 0 {
+                    return Along::Pause(seq);
+                }
+                *steps -= 1;
+                seq = entries.skip_gone(seq + 1);
+            }
+        }
+        listed.map_or(Along::End, Along::Waits)
     }
 
     /// Whether some message here has excluded endpoints.

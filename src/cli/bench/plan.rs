@@ -53,6 +53,9 @@ pub(in super::super) struct Args {
     /// Messages per second, over all senders [default: as fast as they are taken]
     #[arg(long, value_name = "N", value_parser = rate)]
     pub rate: Option<f64>,
+    /// Messages per second that receivers give credit for, over all of them [default: as fast as they come]
+    #[arg(long, value_name = "N", value_parser = rate)]
+    pub receive_rate: Option<f64>,
     /// How receivers settle messages
     #[arg(long, value_enum, default_value_t = Verdict::Accepted)]
     pub outcome: Verdict,
@@ -105,6 +108,7 @@ pub(super) struct Plan {
     pub credit: u32,
     pub ends: Ends,
     pub rate: Option<f64>,
+    pub receive_rate: Option<f64>,
     pub outcome: Verdict,
     pub durable: bool,
     pub settled: bool,
@@ -126,6 +130,9 @@ impl Plan {
         if args.senders == 0 && args.rate.is_some() {
             return Err(Failure::usage("--rate is for senders, and there are none"));
         }
+        if args.receivers == 0 && args.receive_rate.is_some() {
+            return Err(Failure::usage("--receive-rate is for receivers, and there are none"));
+        }
         if args.addresses.is_some() && !args.address.contains("%d") {
             return Err(Failure::usage("--addresses needs a %d in --address, such as bench-%d"));
         }
@@ -143,6 +150,7 @@ impl Plan {
             credit: args.credit,
             ends,
             rate: args.rate,
+            receive_rate: args.receive_rate.map(|rate| rate / f64::from(args.receivers)),
             outcome: args.outcome,
             durable: args.durable,
             settled: args.settled,

@@ -1,7 +1,8 @@
 //! A receiving link of the load generator.
 //!
 //! Invariant: what one read brought is answered with one disposition per contiguous run of delivery-ids;
-//! credit is topped up when half of it is used.
+//! credit is topped up when half of it is used; with a rate, as time passes, and time without messages is not made
+//! up for.
 
 use std::sync::Arc;
 
@@ -30,7 +31,14 @@ pub(super) struct Receiver {
     /// Deliveries to answer: first and last of a contiguous run.
     run: Option<(u32, u32)>,
     uncounted: u64,
+    /// With a rate: credit to give, and since when more of it has come.
+    tokens: f64,
+    since_ns: u64,
 }
+
+/// With a rate: how often credit is given, and how much of the rate may come at once.
+const STEP_NS: u64 = 1_000_000;
+const BURST_NS: f64 = 10_000_000.0;
 
 impl Receiver {
     pub fn new(plan: &Arc<Plan>, live: &Arc<Live>, index: u32) -> Result<Self, Failure> {
@@ -44,6 +52,8 @@ impl Receiver {
             go: None,
             run: None,
             uncounted: 0,
+            tokens: 0.0,
+            since_ns: 0,
         })
     }
 
@@ -53,13 +63,34 @@ impl Receiver {
             Verdict::Accepted => DeliveryState::Accepted,
             Verdict::Released => DeliveryState::Released,
             Verdict::Rejected => DeliveryState::Rejected(None),
-            Verdict::Failed => DeliveryState::Modified(Box::new(Modified {
-                delivery_failed: Some(true),
-                undeliverable_here: None,
-                message_annotations: None,
-            })),
+            Verdict::Failed => {
+                let failed = Modified {
+                    delivery_failed: Some(true),
+                    undeliverable_here: None,
+                    message_annotations: None,
+                };
+                DeliveryState::Modified(Box::new(failed), 0)
+            }
         };
         engine.dispose(link, first, last, true, state);
+    }
+
+    fn top_up(&mut self, engine: &mut Connection, link: LinkId, now_ns: u64) {
+        let (left, most) = (engine.credit_left(link), self.plan.credit);
+        let Some(rate) = self.plan.receive_rate else {
+            if left <= most / 2 {
+                engine.set_credit(link, most);
+            }
+            return;
+        };
+        let passed_ns = now_ns.saturating_sub(self.since_ns) as f64;
+        self.since_ns = now_ns;
+        self.tokens = (self.tokens + passed_ns * rate / 1e9).min(BURST_NS * rate / 1e9 + 1.0);
+        let more = (self.tokens as u32).min(most.saturating_sub(left));
+        if more > 0 {
+            self.tokens -= f64::from(more);
+            engine.set_credit(link, left + more);
+        }
     }
 
     /// The due time in the body, which is the last part of the message.
@@ -88,13 +119,14 @@ impl Role for Receiver {
 
     fn attached(&mut self, engine: &mut Connection, link: LinkId) {
         self.link = Some(link);
-        if self.go.is_some() {
+        if self.go.is_some() && self.plan.receive_rate.is_none() {
             engine.set_credit(link, self.plan.credit);
         }
     }
 
     fn start(&mut self, go: Go) {
         self.go = Some(go);
+        self.since_ns = go.start_ns;
     }
 
     fn event(&mut self, engine: &mut Connection, event: Event, now_ns: u64) {
@@ -124,17 +156,15 @@ impl Role for Receiver {
         }
     }
 
-    fn drive(&mut self, engine: &mut Connection, _now_ns: u64) {
+    fn drive(&mut self, engine: &mut Connection, now_ns: u64) {
         let (Some(link), Some(_)) = (self.link, self.go) else { return };
         self.answer(engine, link);
         self.live.received.add(std::mem::take(&mut self.uncounted));
-        if engine.credit_left(link) <= self.plan.credit / 2 {
-            engine.set_credit(link, self.plan.credit);
-        }
+        self.top_up(engine, link, now_ns);
     }
 
-    fn wake_ns(&self, _now_ns: u64) -> Option<u64> {
-        None
+    fn wake_ns(&self, now_ns: u64) -> Option<u64> {
+        self.go.filter(|_| self.plan.receive_rate.is_some()).map(|_| now_ns + STEP_NS)
     }
 
     fn is_done(&self, _now_ns: u64) -> bool {

@@ -133,7 +133,7 @@ impl Sender {
                     self.tally.reason = error.as_deref().map(condition);
                 }
             }
-            Some(DeliveryState::Modified(_)) => self.tally.modified += 1,
+            Some(DeliveryState::Modified(..)) => self.tally.modified += 1,
             _ => self.tally.released += 1,
         }
     }

@@ -9,6 +9,7 @@ use super::{
     clock::{Timer, now_ns},
     drive::{Go, Role as _},
     plan::{Ends, Plan},
+    receiver::Receiver,
     report::{Report, number},
     sender::Sender,
     tally::{Live, Span, Tally},
@@ -30,7 +31,12 @@ fn plan(line: &str) -> Plan {
 
 #[test]
 fn plans_that_make_no_sense_are_refused() {
-    for line in ["--senders 0 --receivers 0", "--senders 0 --rate 1", "--addresses 2"] {
+    for line in [
+        "--senders 0 --receivers 0",
+        "--senders 0 --rate 1",
+        "--addresses 2",
+        "--receivers 0 --receive-rate 1",
+    ] {
         let failure = Plan::new(&args(line)).expect_err(line);
         assert_eq!(failure.exit_code(), std::process::ExitCode::from(2), "{line}");
     }
@@ -73,6 +79,16 @@ fn with_a_rate_messages_are_due_whether_the_broker_keeps_up_or_not() {
     // Messages that were due before the end are still to be sent, when the broker gives credit: no earlier.
     assert!(!second.is_done(6_000_000_000));
     assert_eq!(second.wake_ns(6_000_000_000), None);
+}
+
+#[test]
+fn receivers_share_the_rate_and_wake_to_give_credit() {
+    let plan = Arc::new(plan("--receive-rate 1000 --receivers 2 --outcome failed --duration 1s"));
+    assert_eq!(plan.receive_rate, Some(500.0));
+    let mut receiver = Receiver::new(&plan, &Arc::new(Live::default()), 0).unwrap();
+    assert_eq!(receiver.wake_ns(0), None, "not before it begins");
+    receiver.start(Go { start_ns: 5_000_000_000, end_ns: None });
+    assert_eq!(receiver.wake_ns(5_500_000_000), Some(5_501_000_000));
 }
 
 #[test]

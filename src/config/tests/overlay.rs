@@ -21,6 +21,7 @@ expired = "discard"
 stranded-after = "1500ms"
 crash-suspects = 0
 breaker = { enabled = false, share = 0.25, at-least = 7, window = "2s", pause = "3s", max-pause = "4s" }
+dead-letters = { max-messages = 9, max-bytes = "1MiB", max-age = "7d" }
 delays = { slow = "10s", odd = { first = "1s", initial = "2s", multiplier = 3.5, max = "1h", jitter = 0.5 } }
 rules = [
   { name = "a", outcome = "failed", condition = "*timeout*", attempt = "1-3", action = "retry", delay = "slow" },

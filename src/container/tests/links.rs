@@ -5,9 +5,13 @@ mod management;
 use std::{collections::BTreeMap, sync::Arc};
 
 use fe2o3_amqp_types::{
-    definitions::{Handle, ReceiverSettleMode, Role, SenderSettleMode},
+    definitions::{Fields, Handle, ReceiverSettleMode, Role, SenderSettleMode},
     messaging::{Source, Target, TargetArchetype},
     performatives::Attach,
+};
+use serde_amqp::{
+    Value,
+    primitives::{Symbol, Timestamp},
 };
 
 use crate::{
@@ -18,7 +22,7 @@ use crate::{
         },
     },
     auth::Verdict,
-    broker::{Command, ConnectionId, Effect, Lifetime, ProducerId, Publish, QueueId},
+    broker::{BreakerState, Command, ConnectionId, Effect, Lifetime, ProducerId, Publish, QueueId},
     container::{Container, Host, NoPlace, Notice, Peer, Place, Wish},
     limits,
     management::Operation,
@@ -306,4 +310,53 @@ fn what_is_logged_of_a_refused_link_is_bounded() {
     };
     let lengths: Vec<_> = rig.container.take_notices().into_iter().filter_map(refused).collect();
     assert!(matches!(lengths[..], [length] if length < 2_000), "{lengths:?}");
+}
+
+#[test]
+fn what_the_breaker_does_goes_out_in_one_flow_the_latest_alone_and_with_an_answer_that_is_due() {
+    let mut rig = Rig::new("client");
+    let link = rig.attach(Role::Receiver, "in", Some("q"));
+    rig.client.set_credit(link, 5);
+    rig.exchange();
+    let consumer = rig.house.sent.iter().find_map(|(_, command)| match command {
+        Command::Subscribe(wish) => Some(wish.consumer),
+        _ => None,
+    });
+    let consumer = consumer.unwrap();
+    let news = |state| Effect::BreakerNews { consumer, state };
+    let told = |rig: &mut Rig, effects| {
+        rig.container.handle_effects(effects, &mut rig.house);
+        let flow = |event| match event {
+            Event::SenderFlow { available, drained, properties, .. } => {
+                Some((available, drained, properties))
+            }
+            _ => None,
+        };
+        rig.exchange().into_iter().filter_map(flow).collect::<Vec<_>>()
+    };
+    let state = |properties: &Option<Box<Fields>>| {
+        let get = |key: &str| properties.as_ref().and_then(|map| map.get(&Symbol::from(key)).cloned());
+        (get("verdict:breaker-state"), get("verdict:breaker-until"))
+    };
+    let symbol = |text: &str| Some(Value::Symbol(Symbol::from(text)));
+
+    let open = BreakerState::Open { until: Millis(1234) };
+    let flows = told(
+        &mut rig,
+        vec![news(BreakerState::Closed), news(BreakerState::HalfOpen { allowed: 1 }), news(open)],
+    );
+    assert_eq!(flows.len(), 1);
+    let until = Some(Value::Timestamp(Timestamp::from_milliseconds(1234)));
+    assert_eq!(state(&flows[0].2), (symbol("open"), until));
+    assert!(!flows[0].1);
+
+    rig.client.drain(link, 5);
+    rig.exchange();
+    let drained = Effect::Flow { consumer, delivery_count: 5, credit: 0, available: 7, drained: true };
+    let flows = told(&mut rig, vec![drained, news(BreakerState::Closed)]);
+    assert_eq!((flows.len(), flows[0].0, flows[0].1), (1, 7, true));
+    assert_eq!(state(&flows[0].2), (symbol("closed"), None));
+    let echo = Effect::Flow { consumer, delivery_count: 5, credit: 0, available: 1, drained: false };
+    let flows = told(&mut rig, vec![echo]);
+    assert_eq!((flows.len(), flows[0].2.is_none()), (1, true), "told once");
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     broker::{Counts, DeathReason, Tally},
-    server::queue::Snapshot,
+    server::{queue::Snapshot, telemetry::SpanCounts},
     store::{COMMIT_BOUNDS_MICROS, StoreStats},
 };
 
@@ -23,10 +23,14 @@ pub(super) struct Broker {
     pub connections: Option<(usize, u64)>,
     /// The disk.
     pub store: Option<StoreStats>,
+    /// Spans, where telemetry is on.
+    pub spans: Option<SpanCounts>,
     /// As `/readyz` has it.
     pub ready: bool,
     /// Configurations applied and refused.
     pub reloads: (u64, u64),
+    /// The last one was refused.
+    pub reload_refused: bool,
     /// This process.
     pub process: Process,
     /// When it was started, in seconds since 1970.
@@ -49,6 +53,9 @@ pub(super) fn render(broker: &Broker) -> String {
         page.family("verdict_config_reloads_total", Kind::Counter, "Configurations read again, by result.");
     reloads.sample(&[("result", "applied")], broker.reloads.0);
     reloads.sample(&[("result", "refused")], broker.reloads.1);
+    let help = "Whether the last configuration read again was taken; 1 before the first.";
+    let taken = u8::from(!broker.reload_refused);
+    page.single("verdict_config_last_reload_successful", Kind::Gauge, help, taken);
     if let Some(store) = &broker.store {
         render_store(&mut page, store);
     }
@@ -60,6 +67,17 @@ pub(super) fn render(broker: &Broker) -> String {
         page.single("verdict_queues_unanswered", Kind::Gauge, help, queues.unanswered);
         render_gauges(&mut page, &queues.rows);
         render_counters(&mut page, &queues.rows);
+    }
+    if let Some(spans) = &broker.spans {
+        let name = "verdict_telemetry_spans_exported_total";
+        page.single(name, Kind::Counter, "Spans the collector has taken.", spans.exported);
+        let help = "Spans that were dropped: too many open in a queue, too many waiting, or not taken by the collector.";
+        let mut family = page.family("verdict_telemetry_spans_dropped_total", Kind::Counter, help);
+        for (reason, count) in
+            [("open", spans.beyond_open), ("waiting", spans.beyond_waiting), ("not-taken", spans.not_taken)]
+        {
+            family.sample(&[("reason", reason)], count);
+        }
     }
     render_process(&mut page, broker);
     page.finish()
@@ -106,6 +124,14 @@ fn render_gauges(page: &mut Page, rows: &[(String, Snapshot)]) {
             family.sample(&[("queue", name), ("state", state)], count);
         }
     }
+    let help = "What the queue's retry-storm breaker does: 1 for its state, 0 for the others; of a row that is a sum, \
+                how many breakers.";
+    let mut family = page.family("verdict_queue_breaker_state", Kind::Gauge, help);
+    for (name, snapshot) in rows {
+        for (state, count) in ["closed", "open", "half-open"].into_iter().zip(snapshot.breakers) {
+            family.sample(&[("queue", name), ("state", state)], count);
+        }
+    }
     let mut gauge = |metric: &str, help: &str, of: &dyn Fn(&Snapshot) -> f64| {
         let mut family = page.family(metric, Kind::Gauge, help);
         for (name, snapshot) in rows {
@@ -139,6 +165,11 @@ fn render_counters(page: &mut Page, rows: &[(String, Snapshot)]) {
     counter(name, "Messages handed to consumers, each time; browsing not counted.", &|t| t.delivered);
     let name = "verdict_queue_messages_redelivered_total";
     counter(name, "Of those delivered, messages that had been handed out before.", &|t| t.redelivered);
+    let help = "Times the queue's retry-storm breaker opened, also again after probes that failed.";
+    counter("verdict_queue_breaker_openings_total", help, &|t| t.breaker_openings);
+    let help =
+        "Message annotations of modified outcomes that were not taken: reserved, unreadable or too many.";
+    counter("verdict_queue_annotations_skipped_total", help, &|t| t.annotations_skipped);
     let help = "How deliveries ended, by outcome; expired: messages whose time to live passed.";
     let mut family = page.family("verdict_queue_settlements_total", Kind::Counter, help);
     for (name, Snapshot { tally, .. }) in rows {
@@ -189,5 +220,7 @@ fn render_process(page: &mut Page, broker: &Broker) {
     page.single("process_start_time_seconds", Kind::Gauge, help, broker.start_seconds);
 }
 
+#[cfg(test)]
+mod lint;
 #[cfg(test)]
 mod tests;

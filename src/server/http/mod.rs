@@ -29,7 +29,7 @@ use axum::{
 use tokio::{net::TcpSocket, sync::Mutex};
 use tracing::{error, info, warn};
 
-use super::{clock::Clock, connections::Connections, registry::Registry};
+use super::{clock::Clock, connections::Connections, registry::Registry, telemetry::Telemetry};
 use crate::{broker::Tally, store::Store};
 
 /// Connections waiting to be accepted.
@@ -45,6 +45,8 @@ pub struct House {
     pub connections: Connections,
     /// The disk.
     pub store: Arc<dyn Store>,
+    /// Spans.
+    pub telemetry: Telemetry,
 }
 
 /// What HTTP requests look at. Cloneable; all clones are the same.
@@ -57,6 +59,7 @@ struct Shared {
     stopping: AtomicBool,
     reloads_applied: AtomicU64,
     reloads_refused: AtomicU64,
+    reload_refused: AtomicBool,
     /// The dynamic queues' numbers as last told; held while a scrape is under way.
     dynamic: Mutex<Tally>,
 }
@@ -70,6 +73,7 @@ impl Watch {
             stopping: AtomicBool::new(false),
             reloads_applied: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
+            reload_refused: AtomicBool::new(false),
             dynamic: Mutex::new(Tally::default()),
         }))
     }
@@ -87,6 +91,7 @@ impl Watch {
 
     /// A new configuration was taken, or not.
     pub fn reloaded(&self, applied: bool) {
+        self.0.reload_refused.store(!applied, Relaxed);
         (if applied { &self.0.reloads_applied } else { &self.0.reloads_refused }).fetch_add(1, Relaxed);
     }
 
@@ -171,8 +176,10 @@ async fn metrics(State(watch): State<Watch>) -> impl IntoResponse {
         queues,
         connections: watch.0.house.get().map(|house| (house.connections.count(), house.connections.opened())),
         store: watch.0.house.get().map(|house| house.store.stats()),
+        spans: watch.0.house.get().and_then(|house| house.telemetry.counts()),
         ready: watch.unready().is_none(),
         reloads: (watch.0.reloads_applied.load(Relaxed), watch.0.reloads_refused.load(Relaxed)),
+        reload_refused: watch.0.reload_refused.load(Relaxed),
         process: process::read(),
         start_seconds: watch.0.clock.started_seconds(),
     };

@@ -41,8 +41,14 @@ impl Store for Says {
 fn serving(stats: StoreStats) -> Watch {
     let watch = Watch::new(Clock::start());
     let store: Arc<dyn Store> = Arc::new(Says(stats));
-    let registry = Registry::new(store.clone(), Live::new(Config::default()), Clock::start());
-    watch.serves(House { registry, connections: Connections::default(), store });
+    let registry =
+        Registry::new(store.clone(), Live::new(Config::default()), Clock::start(), Telemetry::default());
+    watch.serves(House {
+        registry,
+        connections: Connections::default(),
+        store,
+        telemetry: Telemetry::default(),
+    });
     watch
 }
 

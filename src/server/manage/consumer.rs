@@ -54,7 +54,7 @@ fn attribute(name: &str, view: &ConsumerView, queue: &str, peer: Option<&Peer>) 
         "browse" => view.browse.into(),
         "delivered" => view.delivered.into(),
         "suspect-alone" => view.suspect_alone.into(),
-        // There are no filters yet.
+        "filter" => view.filter.clone().into(),
         _ => Tree::Null,
     }
 }

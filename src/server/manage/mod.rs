@@ -159,7 +159,7 @@ fn deed(operation: &Operation) -> Option<String> {
             Queue::OpenBreaker(_) => format!("open the breaker of queue {name:?}"),
             Queue::Read | Queue::Messages(_) => return None,
         },
-        Operation::DeadLetter(name, what) => match what {
+        Operation::DeadLetter(name, what) => match &**what {
             DeadLetter::Purge(_) => format!("purge dead letters of queue {name:?}"),
             DeadLetter::Import(_) => format!("import dead letters into queue {name:?}"),
             DeadLetter::Replay(replay) if !replay.dry_run => format!("replay dead letters of queue {name:?}"),
@@ -180,10 +180,10 @@ async fn execute(house: &Arc<House>, operation: Operation, asker: ConnectionId) 
         Operation::GetNodes => Ok(node::nodes()),
         Operation::Broker(Broker::Read) => Ok(broker::read(house).await),
         Operation::Broker(Broker::Reload) => Ok(broker::reload(house).await),
-        Operation::Queue(name, Queue::Messages(page)) => letters::messages(house, &name, page).await,
+        Operation::Queue(name, Queue::Messages(page)) => letters::messages(house, &name, *page).await,
         Operation::Queue(name, what) => queue::execute(house, &name, what).await,
         Operation::Explain(name, which) => letters::explain(house, name.as_deref(), which).await,
-        Operation::DeadLetter(name, what) => letters::execute(house, &name, what).await,
+        Operation::DeadLetter(name, what) => letters::execute(house, &name, *what).await,
         Operation::ReadReplay(id) => house.replays.read(&id),
         Operation::StopReplay(id) => house.replays.stop(&id),
         Operation::Connection(id, what) => Ok(connection::execute(house, ConnectionId(id), what, asker)),

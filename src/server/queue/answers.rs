@@ -6,7 +6,7 @@
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
-use super::{Description, LookAt, QueueTask, Snapshot, ToQueue};
+use super::{Description, LookAt, QueueTask, Snapshot, ToQueue, told::breakers};
 use crate::{
     broker::{Command, Look, Purged, Replayed, Seq},
     limits::{LOOK_AT_ONCE, PURGE_STEP},
@@ -96,7 +96,8 @@ impl QueueTask {
     fn numbers(&self) -> Snapshot {
         let (main, dead) = self.node.counts();
         let oldest_age_ms = self.node.oldest_age_ms(self.clock.now());
-        Snapshot { main, dead, tally: *self.node.tally(), oldest_age_ms }
+        let breakers = breakers(self.node.breaker());
+        Snapshot { main, dead, tally: *self.node.tally(), oldest_age_ms, breakers }
     }
 
     fn when_safe(&mut self, answer: Answer) {

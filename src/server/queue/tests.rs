@@ -10,8 +10,12 @@ use crate::{
 async fn a_connection_that_joins_while_the_node_is_deleted_is_told_so() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Box::new(|_| {})));
     let clock = Clock::start();
-    let registry =
-        Registry::new(store.clone(), crate::server::live::Live::new(crate::config::Config::default()), clock);
+    let registry = Registry::new(
+        store.clone(),
+        crate::server::live::Live::new(crate::config::Config::default()),
+        clock,
+        crate::server::telemetry::Telemetry::default(),
+    );
     let definition = QueueDefinition {
         id: QueueId(2),
         name: "d".into(),

@@ -100,6 +100,8 @@ pub struct Snapshot {
     pub tally: Tally,
     /// How long its oldest message has been there.
     pub oldest_age_ms: u64,
+    /// Breakers that are closed, open and half-open.
+    pub breakers: [u64; 3],
 }
 
 impl Snapshot {
@@ -118,5 +120,17 @@ impl Snapshot {
         self.dead = sum(&self.dead, &other.dead);
         self.tally.add(&other.tally);
         self.oldest_age_ms = self.oldest_age_ms.max(other.oldest_age_ms);
+        for (mine, theirs) in self.breakers.iter_mut().zip(other.breakers) {
+            *mine += theirs;
+        }
+    }
+}
+
+/// One breaker, as `Snapshot` counts them.
+pub(super) fn breakers(state: BreakerState) -> [u64; 3] {
+    match state {
+        BreakerState::Closed => [1, 0, 0],
+        BreakerState::Open { .. } => [0, 1, 0],
+        BreakerState::HalfOpen { .. } => [0, 0, 1],
     }
 }

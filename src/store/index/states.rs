@@ -6,16 +6,24 @@ use super::Index;
 use super::keys::state_key;
 use crate::broker::{EntryState, QueueId, Seq};
 use crate::store::StoreError;
-use crate::store::record;
+use crate::store::record::{self, Packed};
 
 /// Bytes of a state kept in one value.
 const STATE_CHUNK_BYTES: usize = 48 * 1024;
 
 impl Index {
-    pub(super) fn put_state(&self, queue: QueueId, seq: Seq, state: &EntryState) -> Result<(), StoreError> {
-        let bytes = record::state_to_bytes(state);
-        self.remove_state(queue, seq)?;
-        for (number, chunk) in bytes.chunks(STATE_CHUNK_BYTES).enumerate() {
+    /// `known`: it may have an older one, which may be longer.
+    pub(super) fn put_state(
+        &self,
+        queue: QueueId,
+        seq: Seq,
+        state: &Packed,
+        known: bool,
+    ) -> Result<(), StoreError> {
+        if known {
+            self.remove_state(queue, seq)?;
+        }
+        for (number, chunk) in state.bytes().chunks(STATE_CHUNK_BYTES).enumerate() {
             let key = state_key(queue, seq, number as u16);
             self.states.insert(key, chunk).map_err(|error| self.error(&error))?;
         }

@@ -10,6 +10,7 @@ use crate::broker::{EntryState, Fingerprint, Lifetime, Location, Message, QueueP
 use crate::store::delta::Change;
 use crate::store::journal::layout::Position;
 use crate::store::memory::State;
+use crate::store::record::Packed;
 use crate::time::Millis;
 
 thread_local! {
@@ -176,8 +177,8 @@ fn changes(records: &[Record]) -> Vec<Change> {
             Record::Count { queue, seq, delivery_count, acquired_count } => {
                 Change::Count { queue, seq, delivery_count, acquired_count }
             }
-            Record::State { queue, seq, state } => Change::State { queue, seq, state },
-            Record::Move { from, to, state } => Change::Move { from, to, state },
+            Record::State { queue, seq, state } => Change::State { queue, seq, state: Packed::of(&state) },
+            Record::Move { from, to, state } => Change::Move { from, to, state: Packed::of(&state) },
             Record::Seen { queue, ids, oldest } => {
                 Change::Seen { queue, ids, oldest, segment: entry.location.segment }
             }
@@ -285,11 +286,11 @@ fn a_large_state_is_kept_in_pieces() {
     let dir = tempfile::tempdir().unwrap();
     let index = Index::open(dir.path(), 1 << 20).unwrap();
     let large = EntryState { excluded: vec!["x".repeat(1000); 300], ..EntryState::default() };
-    index.put_state(QueueId(2), Seq(7), &large).unwrap();
+    index.put_state(QueueId(2), Seq(7), &Packed::of(&large), true).unwrap();
     assert_eq!(index.state(QueueId(2), Seq(7)).unwrap(), Some(large));
     assert!(index.states.iter().values().all(|value| value.unwrap().len() <= 64 * 1024));
     let small = EntryState::default();
-    index.put_state(QueueId(2), Seq(7), &small).unwrap();
+    index.put_state(QueueId(2), Seq(7), &Packed::of(&small), true).unwrap();
     assert_eq!(index.state(QueueId(2), Seq(7)).unwrap(), Some(small));
     index.remove_state(QueueId(2), Seq(7)).unwrap();
     assert!(index.states.is_empty());

@@ -286,8 +286,10 @@ fn change(written: Written<'_>, segment: u32, offset: u32) -> Change {
         Written::Count { queue, seq, delivery_count, acquired_count } => {
             Change::Count { queue, seq, delivery_count, acquired_count }
         }
-        Written::State { queue, seq, state } => Change::State { queue, seq, state },
-        Written::Move { from, to, state } => Change::Move { from, to, state },
+        Written::State { queue, seq, state } => {
+            Change::State { queue, seq, state: record::Packed::of(&state) }
+        }
+        Written::Move { from, to, state } => Change::Move { from, to, state: record::Packed::of(&state) },
         Written::Seen { queue, ids, oldest } => Change::Seen { queue, ids, oldest, segment },
         Written::Define(definition) => Change::Define(definition),
         Written::Delete(queue) => Change::Delete(queue),

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::super::block::IndexEntry;
 use super::super::checkpoint::Event;
 use super::super::delta::Change;
-use super::super::record::{self, PUT_OVERHEAD_BYTES};
+use super::super::record::{self, PUT_OVERHEAD_BYTES, Packed};
 use super::super::space::Space;
 use super::super::{Notify, StoreError, StoreEvent};
 use super::catalogue::Catalogue;
@@ -25,7 +25,7 @@ use super::log::{Log, LogError};
 use super::meter::Meter;
 use super::reader;
 use super::segments::Segments;
-use crate::broker::{Batch, Committed, Location, Message, QueueId, Record, Seq};
+use crate::broker::{Batch, Committed, EntryState, Location, Message, QueueId, Record, Seq};
 
 /// Most bytes of messages written as one frame, unless one batch is larger: bounds memory, and how long a
 /// small message waits behind large ones.
@@ -233,8 +233,7 @@ impl Gather {
                     self.changes.push(Change::Keep { queue: *queue, seq: *seq, entry });
                     locations.push(Some(location));
                     if let Some(state) = state {
-                        record::encode_state(&mut self.frame, *queue, *seq, state);
-                        self.changed(Change::State { queue: *queue, seq: *seq, state: Arc::clone(state) });
+                        self.encode_state(*queue, *seq, state);
                     }
                 }
                 other => self.encode_small(other),
@@ -284,12 +283,12 @@ impl Gather {
                 self.changed(Change::Count { queue, seq, delivery_count, acquired_count });
             }
             Record::State { queue, seq, state } if !self.cancelled.contains(*queue, *seq) => {
-                record::encode_state(&mut self.frame, *queue, *seq, state);
-                self.changed(Change::State { queue: *queue, seq: *seq, state: Arc::clone(state) });
+                self.encode_state(*queue, *seq, state);
             }
             Record::Move { from, to, state } => {
-                record::encode_move(&mut self.frame, *from, *to, state);
-                self.changed(Change::Move { from: *from, to: *to, state: Arc::clone(state) });
+                let state = Packed::of(state);
+                record::encode_move(&mut self.frame, *from, *to, &state);
+                self.changed(Change::Move { from: *from, to: *to, state });
             }
             Record::Seen { queue, ids, oldest } => {
                 record::encode_seen(&mut self.frame, *queue, ids, *oldest);
@@ -306,6 +305,12 @@ impl Gather {
             }
             _ => {}
         }
+    }
+
+    fn encode_state(&mut self, queue: QueueId, seq: Seq, state: &EntryState) {
+        let state = Packed::of(state);
+        record::encode_state(&mut self.frame, queue, seq, &state);
+        self.changed(Change::State { queue, seq, state });
     }
 
     fn changed(&mut self, change: Change) {

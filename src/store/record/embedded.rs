@@ -2,6 +2,8 @@
 //!
 //! Invariant: each begins with a byte that names its layout, so that a later one can be told apart.
 
+use std::sync::Arc;
+
 use super::DecodeError;
 use crate::broker::{
     EntryState, Lifetime, QueueDefinition, QueueId, QueuePolicy,
@@ -18,6 +20,31 @@ const DEFINITION_POSTCARD_V1: u8 = 2;
 const DEFINITION_POSTCARD_V2: u8 = 3;
 /// The same, with settings. Postcard knows no missing fields: more of them need another layout.
 const DEFINITION_POSTCARD: u8 = 4;
+
+/// A state as its bytes, a quarter of what it takes otherwise: how it waits for the index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packed {
+    bytes: Arc<[u8]>,
+    /// `EntryState::delivery_count`.
+    pub delivery_count: u32,
+    /// `EntryState::acquired_count`.
+    pub acquired_count: u32,
+}
+
+impl Packed {
+    /// Packs a state.
+    #[must_use]
+    pub fn of(state: &EntryState) -> Self {
+        let EntryState { delivery_count, acquired_count, .. } = *state;
+        Self { bytes: state_to_bytes(state).into(), delivery_count, acquired_count }
+    }
+
+    /// What `state_to_bytes` made.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
 
 /// A state as bytes, with the version of its layout in front.
 #[must_use]

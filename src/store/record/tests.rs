@@ -153,8 +153,8 @@ fn states_and_definitions_come_back_whole() {
     let state = Arc::new(full_state());
     let (from, to) = ((QueueId(2), Seq(9)), (QueueId(3), Seq(1)));
     let mut bytes = Vec::new();
-    encode_state(&mut bytes, from.0, from.1, &state);
-    encode_move(&mut bytes, from, to, &state);
+    encode_state(&mut bytes, from.0, from.1, &Packed::of(&state));
+    encode_move(&mut bytes, from, to, &Packed::of(&state));
     encode_define(&mut bytes, &definition(None));
     // Larger than TOML can say: the other layout.
     encode_define(&mut bytes, &definition(Some(u64::MAX)));

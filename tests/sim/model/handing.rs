@@ -111,6 +111,9 @@ impl Model {
         let last = self.order_at.entry((to, producer, priority, group)).or_insert(0);
         must!(id >= *last, 5, "message {id} came to a consumer after {last} of the same producer");
         *last = id;
+        if self.queues[queue].filtered {
+            return;
+        }
         let order = self.order.entry((queue, producer, priority, group)).or_default();
         if order.turn != self.turn {
             order.before = order.before.max(order.now);

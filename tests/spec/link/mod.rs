@@ -7,3 +7,4 @@ mod detach;
 mod disposition;
 mod drain;
 mod settle;
+mod state;

@@ -181,6 +181,83 @@ fn an_unknown_filter_is_not_echoed() {
     peer.expect("transfer");
 }
 
+const SELECTOR: &str = "apache.org:selector-filter:string";
+
+fn selector(descriptor: V, text: &str) -> V {
+    V::Described(Box::new(descriptor), Box::new(text.into()))
+}
+
+/// As above, "the sending endpoint sets the filter actually in place": of several, those that are, as they were written. By
+/// either descriptor (1.2), under any key.
+#[test]
+fn of_several_filters_those_in_place_are_echoed() {
+    for descriptor in [symbol(SELECTOR), V::Ulong(0x0000_468c_0000_0004)] {
+        let selector = selector(descriptor, "JMSPriority > 9");
+        let other = V::Described(Box::new(V::Ulong(77)), Box::new(V::List(vec![V::Uint(1)])));
+        let filters = [("any-key", selector.clone()), ("other", other), ("none", V::Null)];
+        let (mut peer, source) = asking(from_q().with("filter", fields(&filters)));
+        assert_eq!(source.get("filter"), &fields(&[("any-key", selector)]));
+        peer.credit(0, 0, 0, 10);
+        peer.quiet();
+        assert_eq!(peer.subject.house.borrow().counts("q").0.available, 2);
+    }
+}
+
+/// 3.5.8 "A message will pass through a filter-set if and only if it passes through each of the named filters."
+#[test]
+fn a_message_must_pass_through_each_of_the_filters() {
+    let filter = |text| selector(symbol(SELECTOR), text);
+    for (a, b, passes) in [("TRUE", "TRUE", true), ("TRUE", "FALSE", false), ("FALSE", "TRUE", false)] {
+        let filters = fields(&[("a", filter(a)), ("b", filter(b))]);
+        let (mut peer, _) = asking(from_q().with("filter", filters));
+        peer.credit(0, 0, 0, 1);
+        if passes {
+            peer.expect("transfer");
+        }
+        peer.quiet();
+    }
+}
+
+/// 3.5.8 "If the value for a given [filter] is null, [...] all messages pass through the null filter"; a filter that is not
+/// known is not in place. Neither hurts anybody, whatever it is made of.
+#[test]
+fn what_is_no_known_filter_lets_all_messages_pass() {
+    for odd in [V::Null, V::Uint(1), "text".into(), selector(symbol("x:other:string"), "FALSE")] {
+        let (mut peer, _) = asking(from_q().with("filter", fields(&[("odd", odd)])));
+        peer.credit(0, 0, 0, 2);
+        peer.expect("transfer");
+        peer.expect("transfer");
+        peer.usable();
+    }
+}
+
+/// 3.5.3 As above: a filter that cannot be understood cannot be put in place, and none instead would hand out what was not
+/// asked for. The error says where it is wrong.
+#[test]
+fn a_malformed_selector_refuses_the_link_with_its_place() {
+    for wrong in [selector(symbol(SELECTOR), "colour = "), selector(V::Ulong(0x0000_468c_0000_0004), "a b")] {
+        let error = refused(from_q().with("filter", fields(&[("jms-selector", wrong)])));
+        assert_eq!(error.get("condition"), &symbol("amqp:invalid-field"));
+        let why = error.get("description").text().to_owned();
+        assert!(why.contains("jms-selector") && why.contains("at character"), "{why}");
+    }
+    let number = V::Described(Box::new(symbol(SELECTOR)), Box::new(V::Uint(1)));
+    let error = refused(from_q().with("filter", fields(&[("s", number)])));
+    assert_eq!(error.get("condition"), &symbol("amqp:invalid-field"));
+}
+
+/// 2.6.7 drain with a filter: "the sender will (after sending all available messages) advance the delivery-count as much as
+/// possible": what does not pass is not available to this link.
+#[test]
+fn a_drain_with_a_filter_ends_when_nothing_more_passes() {
+    let filter = fields(&[("s", selector(symbol(SELECTOR), "JMSPriority = 9"))]);
+    let (mut peer, _) = asking(from_q().with("filter", filter));
+    let drain = peer.flow(0).with("handle", 0_u32).with("delivery-count", 0_u32);
+    peer.send(0, &drain.with("link-credit", 5_u32).with("drain", true));
+    let flow = peer.expect_flow(Some(0));
+    assert_eq!((flow.uint("delivery-count"), flow.uint("link-credit")), (5, 0));
+}
+
 /// 3.5.3 default-outcome: "Indicates the outcome to be used for transfers that have not reached a terminal state at the
 /// receiver when the transfer is settled, including when the source is destroyed." It is told as it will be applied.
 #[test]

@@ -61,6 +61,14 @@ pub fn map_pairs(bytes: &[u8]) -> Result<MapPairs<'_>, DecodeError> {
     MapPairs::open("map", section_value(bytes)?)
 }
 
+/// The pairs of a section that is a map, or of none, without looking at it whole: ends where what is left is not
+/// well-formed, which is between its publisher and its consumer.
+#[must_use]
+pub fn map_pairs_so_far(section: &[u8]) -> MapPairs<'_> {
+    let map = section_value(section).and_then(|map| MapPairs::open("map", map));
+    map.unwrap_or(MapPairs { rest: &[] })
+}
+
 /// The shortest encoding of an annotation's key; none if it is neither symbol nor ulong, which 3.2.10 asks for.
 #[must_use]
 pub fn canonical_key(key: &[u8]) -> Option<Box<[u8]>> {

@@ -11,6 +11,7 @@ use std::ops::Range;
 
 pub use annotations::{
     EncodedPair, MapPairs, annotation_pairs, canonical_key, encode_map, encode_map_section, map_pairs,
+    map_pairs_so_far,
 };
 pub use header::{Header, decode_header, encode_header};
 pub use properties::{

@@ -182,6 +182,18 @@ fn a_value_of_the_wrong_type_or_range_is_an_invalid_field() {
 }
 
 #[test]
+fn a_filter_that_cannot_be_taken_is_left_out_and_the_others_stay() {
+    // A descriptor of a reserved type (1.2), then a list, then null.
+    let odd = [vec![0x00, 0x45], string("x")].concat();
+    let pairs = [symbol("odd"), odd, symbol("list"), vec![0x45], symbol("none"), null()].concat();
+    let frame = with_source(&at(7, bytes(|out| write::map(out, 6, &pairs))));
+    assert_eq!(frame.refuse, None);
+    let filters = frame.attach.source.and_then(|source| source.filter).expect("a filter-set");
+    let keys: Vec<_> = filters.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["list", "none"]);
+}
+
+#[test]
 fn settle_modes_out_of_range_refuse_the_link() {
     assert_eq!(refused(&attach(&[vec![0x50, 3]])).0, &AmqpError::InvalidField);
     assert_eq!(refused(&attach(&[null(), vec![0x50, 2]])).0, &AmqpError::InvalidField);

@@ -5,6 +5,7 @@ mod attach;
 mod frame;
 mod hostile;
 mod performative;
+mod scalar;
 mod section;
 mod state;
 mod strategy;

@@ -90,17 +90,18 @@ fn keys_of_modified_that_are_not_taken_are_skipped() {
         write::map(out, 8, &pairs.concat());
     });
     let state = decode_state(&long_list(descriptor::MODIFIED, &[vec![0x41], null(), map])).expect("modified");
-    let DeliveryState::Modified(modified) = state else { panic!("{state:?}") };
+    let DeliveryState::Modified(modified, skipped) = state else { panic!("{state:?}") };
     assert_eq!((modified.delivery_failed, modified.undeliverable_here), (Some(true), None));
     let annotations = modified.message_annotations.expect("annotations");
     assert_eq!(annotations.keys().map(|key| key.as_str()).collect::<Vec<_>>(), ["x-opt-a", "x-opt-b"]);
+    assert_eq!(skipped, 2);
 }
 
 #[test]
 fn annotations_that_are_no_map_are_skipped() {
     let state = decode_state(&long_list(descriptor::MODIFIED, &[null(), null(), string("x")]));
     let modified = Modified { delivery_failed: None, undeliverable_here: None, message_annotations: None };
-    assert_eq!(state, Ok(DeliveryState::Modified(Box::new(modified))));
+    assert_eq!(state, Ok(DeliveryState::Modified(Box::new(modified), 1)));
 }
 
 #[test]

@@ -138,7 +138,7 @@ pub fn outcome() -> impl Strategy<Value = DeliveryState> {
         1 => (any::<Option<bool>>(), any::<Option<bool>>(), option::of(fields())).prop_map(
             |(delivery_failed, undeliverable_here, message_annotations)| {
                 let modified = Modified { delivery_failed, undeliverable_here, message_annotations };
-                DeliveryState::Modified(Box::new(modified))
+                DeliveryState::Modified(Box::new(modified), 0)
             }
         ),
         1 => vec(any::<u8>(), 0..40).prop_map(DeliveryState::Declared),

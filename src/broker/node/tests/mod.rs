@@ -1,10 +1,12 @@
 //! Tests of the node, with a journal in memory standing for the store.
 
 mod accounts;
+mod attempts;
 mod dead_letters;
 mod delivery;
 mod duplicates;
 mod expiry;
+mod filters;
 mod groups;
 mod limits;
 mod looking;

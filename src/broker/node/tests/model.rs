@@ -1,11 +1,15 @@
 //! Random commands against a model: order, counts, credit, one place for each message.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use proptest::prelude::*;
 
 use super::rig::*;
 use crate::broker::policy::RetryDelay;
+use crate::broker::queue::entry::Status;
 use crate::broker::*;
 
 #[derive(Debug, Clone)]
@@ -42,9 +46,24 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Wants what was handed out an even number of times, of even priorities; else the others.
+#[derive(Debug)]
+struct Even;
+
+impl Chooser for Even {
+    fn wants(&self, message: &Message, _: u32, acquired_count: u32, _: Option<&EntryState>) -> bool {
+        (u32::from(message.priority) + acquired_count).is_multiple_of(2)
+    }
+
+    fn words(&self) -> String {
+        String::new()
+    }
+}
+
 /// A consumer as its client sees it.
 #[derive(Debug, Default)]
 struct Client {
+    filtered: bool,
     limit: u32,
     delivered: u32,
     /// Held, with the tree it came from.
@@ -62,6 +81,8 @@ struct Model {
     /// Acceptances the node confirmed to the consumer: they must never return.
     final_ones: BTreeSet<(bool, u64)>,
     waiting_final: BTreeMap<(u64, u64), bool>,
+    /// Which consumers have a filter.
+    filtered: BTreeSet<u64>,
 }
 
 impl Model {
@@ -75,6 +96,8 @@ impl Model {
             assert!(!held.contains(&(client.dead, seq)), "{seq} is held by somebody");
             assert!(handed.insert((client.dead, seq)), "{seq} was handed out twice");
             assert!(!self.final_ones.contains(&(client.dead, seq)), "{seq} was settled for good");
+            let wanted = Even.wants(&delivery.message, 0, delivery.acquired_count, None);
+            assert!(wanted || !client.filtered, "{seq} is not what its consumer asked for");
             client.delivered = client.delivered.wrapping_add(1);
             assert!(client.limit.wrapping_sub(client.delivered) < 1000, "credit exceeded");
             client.holds.push(seq);
@@ -106,6 +129,28 @@ impl Model {
                 counts.bytes,
                 100 * (counts.available + counts.acquired + counts.delayed + counts.moving)
             );
+        }
+    }
+
+    /// Nothing that a consumer could have still waits.
+    fn check_none_waits(&self, rig: &Rig) {
+        if rig.node.breaker() != BreakerState::Closed {
+            return;
+        }
+        for (consumer, id) in &self.ids {
+            let Some(client) = self.clients.get(id) else { continue };
+            // One with a crash suspect, or about to get one, gets nothing else.
+            if client.limit == client.delivered || !client.holds.is_empty() {
+                continue;
+            }
+            let queue = if client.dead { &rig.node.dead } else { &rig.node.main };
+            for seq in queue.with_status(&[Status::Available]) {
+                let Some(entry) = queue.entries.get(seq) else { continue };
+                let Some(message) = &entry.message else { continue };
+                let wanted = !client.filtered || Even.wants(message, 0, entry.acquired_count, None);
+                let fits = wanted && !entry.suspect() && !entry.excludes(&format!("endpoint-{consumer}"));
+                assert!(!fits, "{seq} waits, and {consumer} has credit for it");
+            }
         }
     }
 
@@ -143,9 +188,13 @@ fn act(rig: &mut Rig, model: &mut Model, step: Step) {
             let start = u32::MAX - 20;
             let dead = consumer == 4;
             model.ids.insert(consumer, id);
-            model.clients.insert(id, Client { limit: start, delivered: start, dead, ..Client::default() });
+            let filtered = model.filtered.contains(&consumer);
+            let client = Client { limit: start, delivered: start, dead, filtered, ..Client::default() };
+            model.clients.insert(id, client);
+            let filter = filtered.then(|| Arc::new(Even) as Arc<dyn Chooser>);
             let endpoint = format!("endpoint-{consumer}");
-            rig.subscribe(Subscribe { endpoint, dead_letter: dead, delivery_count: start, ..wish(id) }, 0);
+            let start = Subscribe { delivery_count: start, ..wish(id) };
+            rig.subscribe(Subscribe { endpoint, dead_letter: dead, filter, ..start }, 0);
         }
         Step::Credit { consumer, more, drain } => {
             let Some(&id) = model.ids.get(&consumer) else { return };
@@ -206,6 +255,7 @@ fn settle_down(rig: &mut Rig, model: &mut Model) {
     rig.pass(200_000);
     model.take_deliveries(rig);
     model.check(rig);
+    model.check_none_waits(rig);
     assert_eq!(model.confirms, 0, "every confirmation asked for was given");
     // What the journal has is what the node has, but for messages that were never recorded.
     let (main, dead) = rig.node.counts();
@@ -224,7 +274,7 @@ proptest! {
     fn nothing_is_lost_doubled_or_given_beyond_credit(steps in prop::collection::vec(step(), 1..120)) {
         let delay = RetryDelay { first_ms: 100, ..RetryDelay::default() };
         let mut rig = Rig::with(QueuePolicy { max_attempts: 3, retry_delay: delay, ..QueuePolicy::default() });
-        let mut model = Model::default();
+        let mut model = Model { filtered: [2, 4].into(), ..Model::default() };
         rig.auto_commit = false;
         for step in steps {
             act(&mut rig, &mut model, step);
@@ -260,12 +310,14 @@ proptest! {
     fn paging_changes_nothing_about_what_is_delivered(
         steps in prop::collection::vec(step(), 1..80),
         budget in 0..1000u64,
+        filtered in any::<bool>(),
     ) {
         let run = |budget: u64| {
             let delay = RetryDelay { first_ms: 50, ..RetryDelay::default() };
             let mut rig = Rig::with(QueuePolicy { max_attempts: 3, retry_delay: delay, ..QueuePolicy::default() });
             rig.run(Command::MemoryBudget { bytes: budget });
             let mut model = Model::default();
+            model.filtered.extend([1, 4].into_iter().filter(|_| filtered));
             let mut seen = Vec::new();
             for step in steps.clone() {
                 // One priority, since a lower one may overtake while a higher one is read.

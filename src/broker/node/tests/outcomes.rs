@@ -196,7 +196,7 @@ fn modified_not_failed_is_as_released_with_annotations_merged() {
 }
 
 #[test]
-fn annotations_beyond_what_is_kept_are_skipped() {
+fn annotations_beyond_what_is_kept_are_skipped_and_counted() {
     let mut rig = Rig::new();
     rig.publish_n(1);
     rig.consumer(1);
@@ -204,6 +204,9 @@ fn annotations_beyond_what_is_kept_are_skipped() {
     rig.settle(1, 1, modified(|m| m.annotations = pairs(&[("a", &big), ("b", &big)])));
     let state = rig.deliveries.last().and_then(|(_, d)| d.state.clone()).unwrap_or_default();
     assert_eq!(state.annotations.0.len(), 1);
+    assert_eq!(rig.node.tally().annotations_skipped, 1);
+    rig.settle(1, 1, modified(|m| m.skipped = 3));
+    assert_eq!(rig.node.tally().annotations_skipped, 4, "those nobody below can read, too");
 }
 
 #[test]

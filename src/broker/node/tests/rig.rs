@@ -184,6 +184,7 @@ pub struct Rig {
     pub evacuated: Vec<u32>,
     pub expired: usize,
     pub breaker: Vec<BreakerState>,
+    pub breaker_news: Vec<(ConsumerId, BreakerState)>,
     pub safe: Vec<u64>,
     /// Number of effects, to see that answers are grouped.
     pub published_effects: usize,
@@ -229,6 +230,7 @@ impl Rig {
             evacuated: Vec::new(),
             expired: 0,
             breaker: Vec::new(),
+            breaker_news: Vec::new(),
             safe: Vec::new(),
             published_effects: 0,
             token: 0,
@@ -330,6 +332,7 @@ impl Rig {
             Effect::MoveOut { queue, message } => self.moves_out.push((queue, *message)),
             Effect::MovedIn { from, taken } => self.moved_in.push((from, taken)),
             Effect::Breaker { state } => self.breaker.push(state),
+            Effect::BreakerNews { consumer, state } => self.breaker_news.push((consumer, state)),
             Effect::Safe { token } => self.safe.push(token),
             Effect::Expire => self.expired += 1,
         }
@@ -454,6 +457,7 @@ pub fn wish(n: u64) -> Subscribe {
         endpoint: format!("endpoint-{n}"),
         identity: Arc::from(format!("container/link-{n}/user")),
         browse: false,
+        filter: None,
         presettled: false,
         default_outcome: Outcome::Released,
         delivery_count: 0,

@@ -229,3 +229,44 @@ fn a_storm_falls_to_the_probe_rate_and_ends_when_the_consumer_recovers() {
     assert!(sent[95] - sent[59] >= 1700, "{:?}", &sent[59..]);
     assert_eq!(rig.node.counts().0.available + rig.node.counts().0.delayed, 0);
 }
+
+#[test]
+fn each_change_of_the_breaker_is_told_once_to_each_link_it_holds_back_and_to_one_that_comes_later() {
+    let mut rig = Rig::with(policy());
+    rig.publish_n(200);
+    rig.subscribe(wish(1), 20);
+    rig.subscribe(wish(2), 0);
+    rig.subscribe(Subscribe { browse: true, ..wish(3) }, 1);
+    rig.dead_consumer(4);
+    for seq in 1..=20 {
+        rig.settle(1, seq, failed());
+    }
+    let open = BreakerState::Open { until: rig.now.plus_ms(1000) };
+    assert_eq!(std::mem::take(&mut rig.breaker_news), [(c(1), open), (c(2), open)]);
+    rig.subscribe(wish(5), 10_000);
+    rig.subscribe(Subscribe { browse: true, ..wish(6) }, 1);
+    rig.leave(2, DetachCause::Clean);
+    assert_eq!(std::mem::take(&mut rig.breaker_news), [(c(5), open)]);
+    rig.pass(1000);
+    let half = BreakerState::HalfOpen { allowed: 1 };
+    assert_eq!(std::mem::take(&mut rig.breaker_news), [(c(1), half), (c(5), half)]);
+    while rig.node.breaker() != BreakerState::Closed {
+        for seq in rig.seqs() {
+            rig.settle(5, seq, Outcome::Accepted);
+        }
+    }
+    assert_eq!(rig.breaker_news, [(c(1), BreakerState::Closed), (c(5), BreakerState::Closed)]);
+    rig.breaker_news.clear();
+    rig.consumer(7);
+    assert_eq!(rig.breaker_news, []);
+}
+
+#[test]
+fn openings_are_counted_those_after_failed_probes_too() {
+    let mut rig = open(30);
+    rig.consumer(2);
+    rig.pass(1000);
+    let seq = rig.seqs()[0];
+    rig.settle(2, seq, failed());
+    assert_eq!(rig.node.tally().breaker_openings, 2);
+}

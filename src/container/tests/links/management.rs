@@ -28,12 +28,24 @@ impl Rig {
         self.exchange()
     }
 
-    /// Executes all that was asked.
+    /// Executes all that was asked, one after the other.
     fn execute(&mut self) -> Vec<Event> {
-        for (token, _) in std::mem::take(&mut self.house.asked) {
-            self.container.answer(token, &Reply::ok(Tree::Null), &mut self.house);
+        self.execute_with(Tree::Null)
+    }
+
+    fn execute_with(&mut self, body: Tree) -> Vec<Event> {
+        let mut events = Vec::new();
+        while let Some((token, _)) = self.house.asked.pop() {
+            assert!(self.house.asked.is_empty(), "one at a time");
+            self.container.answer(token, &Reply::ok(body.clone()), &mut self.house);
+            events.extend(self.settle());
         }
-        self.settle()
+        events
+    }
+
+    /// Requests that are not answered.
+    fn unanswered(&self) -> usize {
+        self.container.desk.waiting.len()
     }
 
     /// As `exchange`, and tells the container of what was written, as a connection does.
@@ -123,15 +135,12 @@ fn a_requester_whose_answers_are_not_taken_waits_by_credit() {
         rig.send(requester, token, false, read(Some("me")).encode());
     }
     rig.exchange();
-    assert_eq!(rig.house.asked.len(), MANAGEMENT_CREDIT as usize);
+    assert_eq!(rig.unanswered(), MANAGEMENT_CREDIT as usize);
     assert!(answers(&rig.execute()).is_empty());
-    assert!(
-        rig.house.asked.is_empty(),
-        "executed, and not asked for again before somebody takes the answers"
-    );
+    assert_eq!(rig.unanswered(), 0, "executed, and no more are taken before somebody takes the answers");
     rig.client.set_credit(answerer, 2);
     assert_eq!(answers(&rig.settle()).len(), 2);
-    assert_eq!(rig.house.asked.len(), 2);
+    assert_eq!(rig.unanswered(), 2);
 }
 
 #[test]
@@ -146,7 +155,7 @@ fn requests_of_one_connection_are_bounded_over_all_its_links() {
         }
     }
     rig.exchange();
-    assert_eq!(rig.house.asked.len(), MANAGEMENT_REQUESTS);
+    assert_eq!(rig.unanswered(), MANAGEMENT_REQUESTS);
     let one_more = rig.requester("more");
     let why = rejection(&rig.request(one_more, 0, &read(Some("me"))));
     assert!(why.starts_with("64 requests of this connection are not answered yet"), "{why}");
@@ -162,11 +171,10 @@ fn answers_to_a_link_that_is_gone_are_dropped_and_their_requester_may_ask_on() {
         rig.send(requester, token, false, read(Some("me")).encode());
     }
     rig.exchange();
-    let late = rig.house.asked.pop();
-    rig.execute();
+    let (token, _) = rig.house.asked.remove(0);
+    rig.container.answer(token, &Reply::ok(Tree::Null), &mut rig.house);
     rig.client.detach(answerer, true, None);
     rig.exchange();
-    rig.house.asked.extend(late);
     rig.execute();
     assert_eq!(rig.container.engine.credit_left(LinkId(0)), MANAGEMENT_CREDIT);
     assert_eq!(rig.container.link_counts(), (1, 0));
@@ -184,4 +192,40 @@ fn a_drain_of_answers_is_answered_behind_those_there_are() {
     assert_eq!(answers(&events).len(), 1);
     let drained = |e: &Event| matches!(e, Event::SenderFlow { link, drained: true, .. } if *link == answerer);
     assert!(events.iter().any(drained), "{events:?}");
+}
+
+#[test]
+fn requests_are_executed_one_after_the_other_and_answered_in_the_order_they_came() {
+    let mut rig = Rig::new("c");
+    let requester = rig.requester("r");
+    rig.answerer("a", Some("me"));
+    for (token, operation) in [(0, "READ"), (1, "DANCE"), (2, "RELOAD")] {
+        let id = Some(Tree::Unsigned(token));
+        let draft = Draft { message_id: id, ..asking("verdict.broker", operation, None, None) };
+        rig.send(requester, token, false, draft.encode());
+    }
+    rig.exchange();
+    assert_eq!(rig.house.asked.len(), 1, "the second waits, though nobody need be asked about it");
+    let events = rig.execute();
+    let id = |message: &&Incoming| {
+        let sections = section::walk(&message.payload).unwrap();
+        let properties = &message.payload[sections.properties.unwrap()];
+        section::property_display(properties, section::PropertyField::CorrelationId).unwrap()
+    };
+    assert_eq!(answers(&events).iter().map(id).collect::<Vec<_>>(), ["0", "1", "2"]);
+}
+
+#[test]
+fn no_request_is_begun_while_large_answers_are_not_taken() {
+    let mut rig = Rig::new("c");
+    let requester = rig.requester("r");
+    let answerer = rig.attach_between(Role::Receiver, "a", Some("$management"), Some("me"));
+    (0..3).for_each(|token| rig.send(requester, token, false, read(Some("me")).encode()));
+    rig.exchange();
+    let large = vec![0; usize::try_from(limits::MANAGEMENT_ANSWER_BYTES).unwrap()];
+    rig.execute_with(Tree::Binary(large.into()));
+    assert_eq!(rig.unanswered(), 2);
+    rig.client.set_credit(answerer, 1);
+    assert_eq!(answers(&rig.settle()).len(), 1);
+    assert_eq!((rig.house.asked.len(), rig.container.desk.unsent_bytes), (1, 0));
 }

@@ -1,15 +1,21 @@
 //! The page against Prometheus' rules, and its numbers against what they were made of.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use super::*;
+use super::{lint::lint, *};
 
 fn broker(name: &str) -> Broker {
     let main = Counts { available: 3, acquired: 2, delayed: 1, held: 6, moving: 4, bytes: 77, consumers: 5 };
     let dead = Counts { available: 1, acquired: 1, ..Counts::default() };
-    let tally =
-        Tally { published: 10, duplicates: 3, refused: 1, accepted: 6, failed: 2, ..Tally::default() };
-    let snapshot = Snapshot { main, dead, tally, oldest_age_ms: 1500 };
+    let tally = Tally {
+        published: 10,
+        duplicates: 3,
+        refused: 1,
+        accepted: 6,
+        failed: 2,
+        breaker_openings: 7,
+        annotations_skipped: 8,
+        ..Tally::default()
+    };
+    let snapshot = Snapshot { main, dead, tally, oldest_age_ms: 1500, breakers: [0, 1, 0] };
     let mut store =
         StoreStats { commit_micros: 2_500_000, batches: 9, journal_bytes: 4096, ..StoreStats::default() };
     (store.commits[0], store.commits[5], store.commits[14]) = (4, 3, 1);
@@ -19,60 +25,10 @@ fn broker(name: &str) -> Broker {
         connections: Some((2, 8)),
         store: Some(store),
         process: Process { resident_bytes: Some(1), cpu_seconds: Some(0.5), open_fds: Some(3) },
+        spans: Some(SpanCounts { exported: 6, beyond_open: 1, beyond_waiting: 2, not_taken: 3 }),
         ready: true,
         ..Broker::default()
     }
-}
-
-/// What promtool's `check metrics` looks at, and that each family is in one piece.
-fn lint(page: &str) -> Vec<String> {
-    let mut problems = Vec::new();
-    let mut kinds: BTreeMap<String, String> = BTreeMap::new();
-    let mut helped = BTreeSet::new();
-    let mut seen = BTreeSet::new();
-    let mut current = String::new();
-    for line in page.lines() {
-        if let Some(rest) = line.strip_prefix("# HELP ") {
-            let (name, help) = rest.split_once(' ').unwrap_or((rest, ""));
-            if !helped.insert(name.to_owned()) || help.trim().is_empty() {
-                problems.push(format!("HELP of {name} comes twice or is empty"));
-            }
-            continue;
-        }
-        if let Some(rest) = line.strip_prefix("# TYPE ") {
-            let (name, kind) = rest.split_once(' ').unwrap_or((rest, ""));
-            current = name.to_owned();
-            if kinds.insert(name.to_owned(), kind.to_owned()).is_some() || !helped.contains(name) {
-                problems.push(format!("TYPE of {name} comes twice or before its HELP"));
-            }
-            if name.ends_with("_total") != (kind == "counter") {
-                problems.push(format!("{name} is a {kind}"));
-            }
-            let scaled = ["millis", "micros", "nanos", "minutes", "kilobytes", "mebibytes", "_ms"];
-            if scaled.iter().any(|unit| name.contains(unit)) {
-                problems.push(format!("{name} is not in a base unit"));
-            }
-            if !name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b.is_ascii_digit()) {
-                problems.push(format!("{name} is not a plain name"));
-            }
-            continue;
-        }
-        let (series, value) = line.rsplit_once(' ').unwrap_or((line, ""));
-        let name = series.split('{').next().unwrap_or_default();
-        let histogram = kinds.get(&current).is_some_and(|kind| kind == "histogram");
-        let base = ["_bucket", "_sum", "_count"].iter().find_map(|s| name.strip_suffix(s));
-        let family = base.filter(|_| histogram).unwrap_or(name);
-        if family != current {
-            problems.push(format!("{series} stands among the samples of {current}"));
-        }
-        if !seen.insert(series.to_owned()) {
-            problems.push(format!("{series} comes twice"));
-        }
-        if value.parse::<f64>().is_err() {
-            problems.push(format!("{series}: {value} is no number"));
-        }
-    }
-    problems
 }
 
 fn value(page: &str, series: &str) -> f64 {
@@ -88,8 +44,24 @@ fn the_page_keeps_prometheus_rules() {
 
 #[test]
 fn the_lint_sees_what_is_wrong() {
-    let wrong = "# HELP a x\n# TYPE a counter\na 1\na 1\nb 2\n# HELP c_ms_total \n# TYPE c_ms_total gauge\n";
-    assert_eq!(lint(wrong).len(), 6, "{:?}", lint(wrong));
+    let histogram = |samples: &str| format!("# HELP h x\n# TYPE h histogram\n{samples}");
+    let good = histogram("h_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 3\nh_count 2\n");
+    assert_eq!(lint(&good), Vec::<String>::new());
+    for (wrong, problems) in [
+        ("# HELP a x\n# TYPE a counter\na 1\na 1\nb 2\n# HELP c_ms_total \n# TYPE c_ms_total gauge\n", 6),
+        ("# HELP a x\n# TYPE a gauge\na 1", 1),
+        ("# TYPE a gauge\n# HELP a x\na 1\n", 1),
+        ("# HELP a x\n# TYPE a gauge\na{q=\"\\x\"} 1\n", 1),
+        ("# HELP a x\n# TYPE a gauge\na{q=\"b\",q=\"b\"} 1\n", 1),
+        ("# HELP a x\n# TYPE a gauge\na{le=\"b\"} x\n", 1),
+        ("# HELP a_gauge x\n# TYPE a_gauge gauge\na_gauge 1\n", 1),
+        ("# HELP a_count x\n# TYPE a_count gauge\na_count 1\n", 1),
+        (&histogram("h_bucket{le=\"1\"} 3\nh_bucket{le=\"+Inf\"} 2\nh_sum 3\nh_count 2\n"), 1),
+        (&histogram("h_bucket{le=\"1\"} 1\nh_sum 3\nh_count 1\n"), 1),
+        (&histogram("h_bucket{le=\"+Inf\"} 2\nh_count 1\n"), 1),
+    ] {
+        assert_eq!(lint(wrong).len(), problems, "{wrong}{:?}", lint(wrong));
+    }
 }
 
 #[test]
@@ -105,9 +77,17 @@ fn numbers_are_told_as_they_are_and_in_base_units() {
         ("verdict_queue_consumers{queue=\"a\"}", 5.0),
         ("verdict_queue_oldest_message_age_seconds{queue=\"a\"}", 1.5),
         ("verdict_queue_messages_published_total{queue=\"a\"}", 10.0),
+        ("verdict_queue_breaker_state{queue=\"a\",state=\"open\"}", 1.0),
+        ("verdict_queue_breaker_state{queue=\"a\",state=\"closed\"}", 0.0),
+        ("verdict_queue_breaker_openings_total{queue=\"a\"}", 7.0),
+        ("verdict_queue_annotations_skipped_total{queue=\"a\"}", 8.0),
         ("verdict_queue_messages_duplicate_total{queue=\"a\"}", 3.0),
         ("verdict_queue_settlements_total{queue=\"a\",outcome=\"failed\"}", 2.0),
         ("verdict_queue_messages_dead_lettered_total{queue=\"b\",reason=\"max-attempts\"}", 0.0),
+        ("verdict_telemetry_spans_exported_total", 6.0),
+        ("verdict_telemetry_spans_dropped_total{reason=\"open\"}", 1.0),
+        ("verdict_telemetry_spans_dropped_total{reason=\"waiting\"}", 2.0),
+        ("verdict_telemetry_spans_dropped_total{reason=\"not-taken\"}", 3.0),
         ("verdict_connections", 2.0),
         ("verdict_journal_bytes", 4096.0),
         ("verdict_ready", 1.0),

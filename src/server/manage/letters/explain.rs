@@ -128,6 +128,10 @@ fn reason(why: &Why) -> Tree {
                 vec![("endpoints", Tree::list(endpoints.iter().map(String::as_str)))],
             )
         }
+        Why::Filtered => {
+            let text = "no consumer with credit that may have it selects it with its filter";
+            ("filtered", text.to_owned(), Vec::new())
+        }
         Why::Suspect => {
             let text = "its last consumer may have crashed on it: it goes alone, to a consumer that holds nothing else";
             ("suspect", text.to_owned(), Vec::new())

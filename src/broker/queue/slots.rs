@@ -1,6 +1,7 @@
-//! Consumers' places in a queue: who is in which slot, and on which lists.
+//! The consumers of a queue: who is attached, in which slot, and who waits for something.
 //!
-//! Invariant: a slot is not given again while a list may still name the one who had it. Who gets what is `dispatch`.
+//! Invariant: a slot is used again only when no list names it any more (`ended`). Who gets what is the business of
+//! `dispatch`.
 
 use super::{Queue, consumer::Consumer};
 use crate::broker::Subscribe;
@@ -16,6 +17,7 @@ impl Queue {
         if consumer.browse {
             self.browsers.push(slot);
         }
+        self.filtered += u32::from(consumer.filters());
         if let Some(place) = self.consumers.get_mut(slot as usize) {
             *place = Some(consumer);
         }
@@ -26,7 +28,8 @@ impl Queue {
 
     /// Removes a consumer; what it holds must have been given back.
     pub(crate) fn unsubscribe(&mut self, slot: u32) {
-        if self.consumers.get_mut(slot as usize).and_then(Option::take).is_some() {
+        if let Some(consumer) = self.consumers.get_mut(slot as usize).and_then(Option::take) {
+            self.filtered -= u32::from(consumer.filters());
             self.ended.push(slot);
             self.vetting.left(slot);
             self.tally.consumers -= 1;
@@ -63,6 +66,12 @@ impl Queue {
     #[inline]
     pub(crate) fn consumer(&mut self, slot: u32) -> Option<&mut Consumer> {
         self.consumers.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// What a consumer holds, oldest first.
+    pub(crate) fn holding(&self, slot: u32) -> Vec<u64> {
+        let consumer = self.consumers.get(slot as usize).and_then(Option::as_ref);
+        consumer.map_or_else(Vec::new, |c| c.holding(slot, &self.entries))
     }
 
     /// The consumer in a slot, to look at.

@@ -17,9 +17,13 @@ use fe2o3_amqp::{
     connection::ConnectionHandle,
     link::receiver::CreditMode,
     session::SessionHandle,
-    types::messaging::{Header, Message, Outcome},
+    types::messaging::{Header, Message, Modified, Outcome},
 };
 use rustix::process::{Pid, Signal, kill_process};
+
+#[path = "../../src/server/http/metrics/lint.rs"]
+mod lint;
+mod telemetry;
 
 const LIMIT: Duration = Duration::from_secs(20);
 const PROGRAM: &str = env!("CARGO_BIN_EXE_verdict");
@@ -103,6 +107,12 @@ impl Broker {
             }
             assert!(Instant::now() < deadline, "got {got:?}, expected {expected:?}");
         }
+    }
+
+    /// Stops it in good order.
+    fn stop(&mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        assert!(self.child.wait().unwrap().success());
     }
 
     fn configure(&mut self, text: &str) {
@@ -220,6 +230,47 @@ async fn numbers_follow_the_messages() {
     broker.until(&[("verdict_connections", 0.0), ("verdict_connections_opened_total", 1.0)]);
 }
 
+/// Fails what it gets from "storm", 20 messages, so that the queue's breaker opens.
+async fn storm(client: &mut Client, annotation: &str) {
+    let fields: fe2o3_amqp::types::definitions::Fields =
+        [(annotation.into(), true.into())].into_iter().collect();
+    let mut receiver = Receiver::attach(&mut client.session, "failing", "storm").await.unwrap();
+    for _ in 0..20 {
+        let delivery = receiver.recv::<String>().await.unwrap();
+        let failed = Modified {
+            delivery_failed: Some(true),
+            undeliverable_here: None,
+            message_annotations: Some(fields.clone()),
+        };
+        receiver.modify(&delivery, failed).await.unwrap();
+    }
+    receiver.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_storm_is_seen_in_metrics_and_log_and_the_page_keeps_prometheus_rules() {
+    let storm_queue = "[[queue]]\nname = \"storm\"\nbreaker = { pause = \"1h\", max-pause = \"1h\" }\n";
+    let odd = "[[queue]]\nname = 'odd \"name\" \\ of a queue'\n";
+    let mut broker = Broker::start(&format!("{WATCHED}{storm_queue}{odd}"));
+    broker.until(&[("verdict_queue_breaker_state{queue=\"storm\",state=\"closed\"}", 1.0)]);
+    let mut client = Client::connect(&broker).await;
+    client.publish("storm", 30).await;
+    storm(&mut client, "x-opt-acquired-count").await;
+    broker.until(&[
+        ("verdict_queue_breaker_state{queue=\"storm\",state=\"closed\"}", 0.0),
+        ("verdict_queue_breaker_state{queue=\"storm\",state=\"open\"}", 1.0),
+        ("verdict_queue_breaker_state{queue=\"storm\",state=\"half-open\"}", 0.0),
+        ("verdict_queue_breaker_openings_total{queue=\"storm\"}", 1.0),
+        ("verdict_queue_annotations_skipped_total{queue=\"storm\"}", 20.0),
+        ("verdict_queue_settlements_total{queue=\"storm\",outcome=\"failed\"}", 20.0),
+    ]);
+    broker.logged("queue \"storm\": breaker open");
+    let (_, page) = broker.get("/metrics");
+    assert_eq!(lint::lint(&page), Vec::<String>::new(), "{page}");
+    assert!(page.contains("queue=\"odd \\\"name\\\" \\\\ of a queue\""), "{page}");
+    client.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_good_configuration_is_taken_while_it_runs() {
     let mut broker = Broker::start(WATCHED);
@@ -234,6 +285,7 @@ async fn a_good_configuration_is_taken_while_it_runs() {
     broker.logged("reload done: 3 changes, 1 need a restart");
     broker.until(&[
         ("verdict_config_reloads_total{result=\"applied\"}", 1.0),
+        ("verdict_config_last_reload_successful", 1.0),
         ("verdict_queue_consumers{queue=\"new\"}", 0.0),
     ]);
     let outcomes = client.publish("small", 2).await;
@@ -255,6 +307,7 @@ async fn a_bad_configuration_is_refused_whole_with_all_that_is_wrong() {
     broker.until(&[
         ("verdict_config_reloads_total{result=\"refused\"}", 1.0),
         ("verdict_config_reloads_total{result=\"applied\"}", 0.0),
+        ("verdict_config_last_reload_successful", 0.0),
     ]);
     client.close().await;
 }
