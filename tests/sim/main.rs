@@ -30,7 +30,10 @@
 //! a `Settle` record left out (2), a failure not counted (3), counted but not recorded (3), count lost at
 //! recovery (3), `Move` record left out (3, 4), one attempt too many (7), confirmation before the commit
 //! (2), `accepted` before the commit (1), an expired message handed out (1), credit given twice (6), a
-//! drain not answered (9). What it found in earnest: `seeds`.
+//! drain not answered (9);
+//! an id not recorded before the answer, or not restored (11), not forgotten with its refused message, or not kept with
+//! a consumed one (9), not written again (by `disk`); a failure that holds no group, or none after a restart (12), a
+//! held message never freed (9). What it found in earnest: `seeds`.
 
 mod alone;
 mod body;
