@@ -14,7 +14,13 @@ use verdict::{
     time::Millis,
 };
 
-use crate::{body, model::Answer, note, plan::ConsumerPlan, scene::Scene};
+use crate::{
+    body,
+    model::{Answer, Floor},
+    note,
+    plan::ConsumerPlan,
+    scene::Scene,
+};
 
 /// What a consumer may say, in the order of `ConsumerPlan::weights`.
 const ANSWERS: [Answer; 7] = [

@@ -90,7 +90,7 @@ impl Model {
             let fresh = d.message.expires.is_none_or(|at| at > now) || !message.replays.is_empty();
             must!(fresh, 1, "message {id} was handed out though it expired at {:?}", d.message.expires);
         }
-        let first = !message.ever_handed;
+        let first = !message.ever_handed && message.replays.is_empty();
         message.ever_handed = true;
         message.handed_to = Some(to.connection());
         let (producer, priority, queue) = (message.producer, message.wanted.priority, message.queue);
