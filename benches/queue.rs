@@ -88,7 +88,7 @@ impl Bench {
         while let Some(batch) = self.node.take_batch() {
             let puts = batch.records.iter().filter(|r| matches!(r, Record::Put { .. })).count();
             let locations = vec![Some(Location { segment: 1, offset: 7, len: 120 }); puts];
-            self.apply(Command::Committed(Committed { ticket: batch.ticket, locations }));
+            self.apply(Command::Committed(Committed { ticket: batch.ticket, locations, seen: None }));
             black_box(batch);
         }
     }

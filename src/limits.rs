@@ -2,6 +2,11 @@
 //!
 //! Invariant: nothing a peer or a disk can make grow is without a limit here or in the configuration.
 
+/// Most ids a queue may be told to remember for duplicate detection, at about 90 bytes of memory each.
+pub const DUPLICATE_IDS: usize = 1_000_000;
+/// Messages of a queue put aside because an earlier one of their group is being retried: at about 150 bytes each, and each
+/// had to be read to know its group. Behind so many, other groups wait as well.
+pub const GROUP_HELD: usize = 20_000;
 /// Most failures kept in a message's failure record; older ones are counted and dropped.
 pub const FAILURES_KEPT: usize = 32;
 /// Messages a queue's task looks at for one question: a millisecond of its time.

@@ -42,7 +42,7 @@ fn wrong(path: &str, name: &str) -> Option<String> {
     let head = format!("{} {name}(", if python { "def" } else { "fn" });
     let lines: Vec<&str> = text.lines().collect();
     let definition = |line: &&str| line.trim_start().trim_start_matches("async ").starts_with(&head);
-    let Some(at) = lines.iter().position(|line| definition(&line)) else {
+    let Some(at) = lines.iter().position(definition) else {
         return Some(format!("no test {name} in {path}"));
     };
     // Attributes, decorators and comments stand right above, up to an empty line.

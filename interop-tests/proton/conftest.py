@@ -73,6 +73,34 @@ crash-suspects = 2
 [[queue]]
 name = "buried-elsewhere"
 dead-letter-queue = "graveyard"
+
+[[queue]]
+name = "once.*"
+duplicates = {{ detect = "message-id" }}
+
+[[queue]]
+name = "once-by-key"
+duplicates = {{ detect = "x-opt-key" }}
+
+[[queue]]
+name = "once-for-a-moment"
+duplicates = {{ detect = "message-id", window = "50ms" }}
+
+[[queue]]
+name = "once-of-two"
+duplicates = {{ detect = "message-id", count = 2 }}
+
+[[queue]]
+name = "once-and-full"
+duplicates = {{ detect = "message-id" }}
+max-messages = 1
+when-full = "reject"
+
+[[queue]]
+name = "grouped.*"
+retry-order = "group"
+max-attempts = 2
+retry-delay = {{ first = "500ms", initial = "500ms", jitter = 0.0 }}
 """
 
 

@@ -16,6 +16,7 @@ impl Node {
     /// A batch is safe.
     pub(super) fn committed(&mut self, committed: Committed) {
         let Some(pending) = self.ledger.take_pending(committed.ticket) else { return };
+        self.ids_committed(&pending.ids, committed.seen);
         let mut locations = committed.locations.into_iter();
         for put in pending.puts {
             if let Some((producer, token)) = put.answer {
@@ -60,6 +61,7 @@ impl Node {
     /// The store had no room for new messages.
     pub(super) fn commit_failed(&mut self, ticket: Ticket) {
         let Some(pending) = self.ledger.take_pending(ticket) else { return };
+        self.ledger.untold(&pending);
         debug_assert!(pending.kept.is_empty() && pending.notices.is_empty(), "only new messages are refused");
         for (index, put) in (0..).zip(&pending.puts) {
             self.put_failed((ticket.0, index), put);
@@ -68,6 +70,13 @@ impl Node {
 
     /// Takes a new message back, wherever it is by now; its publisher hears, unless it was settled first.
     fn put_failed(&mut self, pending: (u64, u32), put: &Put) {
+        if let Some(number) = put.id {
+            let entry = self.queue_mut(put.queue.is_dead_letter()).entries.get(put.seq);
+            if entry.is_none_or(|entry| entry.pending() != Some(pending)) {
+                return self.keep_id(number, put.answer);
+            }
+            self.forget_id(number);
+        }
         if let Some((producer, token)) = put.answer {
             self.ledger.answer(producer, token, Some(Refusal::StorageFull));
         }

@@ -61,6 +61,7 @@ impl Node {
         let Self { main, definition, .. } = self;
         main.unlist(seq);
         main.set_status(seq, Status::Moving);
+        main.group_left(seq);
         let Some(entry) = main.entries.get_mut(seq) else { return Fate::Unrecorded };
         self.tally.died(reason);
         self.watch.ended(seq, Some(false));

@@ -39,7 +39,10 @@ impl Node {
     pub(super) fn evacuate(&mut self, segment: u32, limit: usize) {
         match &mut self.evacuation {
             Some(e) if e.segment >= segment => e.limit = limit,
-            _ => self.evacuation = Some(Evacuation::of(segment, limit)),
+            _ => {
+                self.evacuation = Some(Evacuation::of(segment, limit));
+                self.evacuate_ids(segment);
+            }
         }
         self.evacuate_some();
     }
@@ -135,8 +138,11 @@ impl Node {
             return;
         }
         if self.evacuation.as_mut().is_some_and(|e| std::mem::take(&mut e.again)) {
-            if let Some(e) = &mut self.evacuation {
+            if let Some(segment) = self.evacuation.as_mut().map(|e| {
                 e.next = Some((false, 0));
+                e.segment
+            }) {
+                self.evacuate_ids(segment);
             }
             self.evacuate_some();
             if !self.evacuation_settled() {

@@ -30,7 +30,7 @@ impl Node {
         };
         let seq = self.dead.next_seq;
         if durable {
-            let (ticket, index) = self.ledger.put(self.dead.id, seq, Arc::clone(&message), None);
+            let (ticket, index) = self.ledger.put(self.dead.id, seq, Arc::clone(&message), None, None);
             entry.set_pending(ticket, index);
             self.ledger.state(self.dead.id, seq, state);
         }

@@ -2,8 +2,10 @@
 //!
 //! Invariant: an answer leaves only after the batch with its record was committed (or, to a publisher,
 //! when the message was finally settled first), and each is given once. New messages are never in one batch
-//! with anything else: those the store may refuse, and only those. Batches are kept, by what they were
+//! with anything else but their ids: those the store may refuse, and only those. Batches are kept, by what they were
 //! about, until their fate is known. Knows no queues: who asks says what a record means.
+
+mod seen;
 
 use std::{collections::VecDeque, hash::Hash};
 
@@ -23,6 +25,8 @@ pub(crate) struct Put {
     pub seq: u64,
     /// Who waits for an answer to it.
     pub answer: Option<(ProducerId, u64)>,
+    /// The number of its id, where duplicates are told by it.
+    pub id: Option<u64>,
 }
 
 /// Somebody to tell once a batch is safe.
@@ -40,8 +44,10 @@ pub(crate) enum Notice {
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     pub ticket: u64,
-    /// The new messages; if there are any, there is nothing else.
+    /// The new messages; if there are any, there is nothing else but their ids.
     pub puts: Vec<Put>,
+    /// The numbers of the ids in its `Seen`.
+    pub ids: Vec<u64>,
     /// Where the messages are now that are written again.
     pub kept: Vec<(QueueId, u64)>,
     /// The states recorded, and of which messages.
@@ -53,13 +59,15 @@ pub(crate) struct Pending {
 #[derive(Debug, Default)]
 struct Open {
     records: Vec<Record>,
+    /// Where among `records` its `Seen` is.
+    seen: Option<usize>,
     /// What `records` is about.
     pending: Pending,
 }
 
 impl Open {
     fn new(ticket: u64) -> Self {
-        Self { records: Vec::new(), pending: Pending { ticket, ..Pending::default() } }
+        Self { pending: Pending { ticket, ..Pending::default() }, ..Self::default() }
     }
 
     /// Ends it, if there is anything in it, and begins the one with the next ticket of its kind.
@@ -126,6 +134,7 @@ pub(crate) struct Ledger {
     answers: Grouped<ProducerId, (u64, Option<Refusal>)>,
     settled: Grouped<ConsumerId, (Seq, Outcome)>,
     moved_in: Vec<((QueueId, Seq), bool)>,
+    oldest: seen::Oldest,
     confirmed: Vec<u64>,
 }
 
@@ -139,6 +148,7 @@ impl Ledger {
             answers: Grouped::new(),
             settled: Grouped::new(),
             moved_in: Vec::new(),
+            oldest: seen::Oldest::default(),
             confirmed: Vec::new(),
         }
     }
@@ -151,10 +161,11 @@ impl Ledger {
         seq: u64,
         message: Arc<Message>,
         answer: Option<(ProducerId, u64)>,
+        id: Option<u64>,
     ) -> (u64, u32) {
-        let Open { records, pending } = &mut self.fresh;
+        let Open { records, pending, .. } = &mut self.fresh;
         records.push(Record::Put { queue, seq: Seq(seq), message });
-        pending.puts.push(Put { queue, seq, answer });
+        pending.puts.push(Put { queue, seq, answer, id });
         (pending.ticket, (pending.puts.len() - 1) as u32)
     }
 
@@ -225,9 +236,11 @@ impl Ledger {
         }
     }
 
-    /// A message was finally settled before its put was committed: its publisher hears now.
+    /// A message was finally settled before its put was committed: its publisher hears now. Not where its id is to
+    /// outlive it: that is safe only with the batch.
     pub(crate) fn settled_early(&mut self, pending: (u64, u32)) {
-        if let Some((producer, token)) = self.pending_put(pending).and_then(|p| p.answer.take()) {
+        let put = self.pending_put(pending).filter(|put| put.id.is_none());
+        if let Some((producer, token)) = put.and_then(|put| put.answer.take()) {
             self.answer(producer, token, None);
         }
     }
@@ -279,6 +292,7 @@ impl Ledger {
         if self.fresh.records.is_empty() && self.rest.records.is_empty() {
             return;
         }
+        self.finish_seen();
         // Settlements whose consumers settled first: no answer is due, and until they are written the
         // message would merely come again. Counts never wait: they are to be right after a crash.
         let patient = self.rest.pending.notices.is_empty()

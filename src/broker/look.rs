@@ -67,6 +67,8 @@ pub enum Standing {
     Acquired,
     /// Waiting for its time.
     Delayed,
+    /// Waiting for an earlier message of its group.
+    Held,
     /// On its way to another queue.
     Moving,
 }
@@ -79,6 +81,7 @@ impl Standing {
             Self::Waiting => "ready",
             Self::Acquired => "acquired",
             Self::Delayed => "delayed",
+            Self::Held => "held",
             Self::Moving => "moving",
         }
     }
@@ -112,6 +115,11 @@ pub enum Why {
     BreakerProbing {
         /// How many at a time.
         allowed: u32,
+    },
+    /// An earlier message of its group failed and is being tried again (`retry-order = "group"`).
+    GroupHeld {
+        /// Which.
+        by: Seq,
     },
     /// Nobody is attached who takes messages.
     NoConsumer,
@@ -230,6 +238,7 @@ impl Queue {
                 Status::Available => Standing::Waiting,
                 Status::Acquired => Standing::Acquired,
                 Status::Delayed => Standing::Delayed,
+                Status::Held => Standing::Held,
                 Status::Moving | Status::Vacant => Standing::Moving,
             },
             message: entry.message.clone(),
@@ -253,9 +262,10 @@ impl Queue {
                 return if entry.has(UNREADABLE) { vec![Why::Unreadable, delayed] } else { vec![delayed] };
             }
             Status::Moving | Status::Vacant => return vec![Why::Moving],
-            Status::Available => {}
+            Status::Available | Status::Held => {}
         }
         let mut why = Vec::new();
+        why.extend(self.group_holder(seq).map(|by| Why::GroupHeld { by: Seq(by) }));
         match self.breaker.state() {
             BreakerState::Open { until } => why.push(Why::BreakerOpen { until }),
             BreakerState::HalfOpen { allowed } => why.push(Why::BreakerProbing { allowed }),

@@ -72,6 +72,7 @@ impl Node {
 
     pub(super) fn set_policy(&mut self, policy: QueuePolicy) {
         self.main.breaker.set_policy(&policy.breaker);
+        self.main.set_retry_order(policy.retry_order);
         self.definition.policy = policy;
     }
 
@@ -91,7 +92,7 @@ impl Node {
                 return Purged { removed, next: None };
             }
             from = seq + 1;
-            if matches!(status, Status::Available | Status::Delayed) {
+            if matches!(status, Status::Available | Status::Delayed | Status::Held) {
                 finish(queue, ledger, memory, seq);
                 removed += 1;
             }

@@ -12,6 +12,7 @@ mod chooser;
 mod command;
 mod commit;
 mod dead_letter;
+mod duplicates;
 #[allow(missing_docs)] // the variants' texts name their fields
 mod effect;
 mod evacuation;
@@ -28,6 +29,7 @@ mod pattern;
 pub mod policy;
 mod publish;
 mod queue;
+mod reader;
 #[allow(missing_docs)] // the variants' texts name their fields
 mod record;
 mod replay;
@@ -53,6 +55,7 @@ pub use message::{
 pub use node::{Counts, Node};
 pub use pattern::Pattern;
 pub use policy::{Lifetime, QueueDefinition, QueuePolicy};
-pub use record::{Batch, Committed, Location, Record, Restored};
+pub use reader::{Fingerprint, Reader};
+pub use record::{Batch, Committed, Location, Record, Restored, SeenId};
 pub use replay::{Fates, ReplayLetter, ReplayLetters, Replayed};
 pub use tally::Tally;

@@ -9,11 +9,12 @@ use std::collections::BTreeSet;
 use rustc_hash::FxHashMap;
 
 use super::{
-    Attempt, Batch, BreakerState, Command, ConsumerId, Effect, ProducerId, QueueDefinition, Restored,
-    Subscribe,
+    Attempt, Batch, BreakerState, Command, ConsumerId, Effect, ProducerId, QueueDefinition, Reader, Restored,
+    Seq, Subscribe,
     attempt::{AttemptEnd, note_last},
     breaker::Breaker,
     dead_letter::Moves,
+    duplicates::Window,
     evacuation::Evacuation,
     ledger::{Ledger, Notice},
     lifetime::Had,
@@ -21,6 +22,7 @@ use super::{
     queue::{
         MAX_PRIORITY, Memory, Queue,
         entry::{Entry, FIRST_ACQUIRER, Status},
+        groups::failed_here,
         retry::Rng,
     },
     replay::Watch,
@@ -57,6 +59,8 @@ pub struct Node {
     /// `Keep` records not committed.
     pub(super) keeps: usize,
     pub(super) had: Had,
+    pub(super) reader: Reader,
+    pub(super) seen: Window,
     pub(super) tally: Tally,
     pub(super) ages: Ages,
     /// Attempts that ended, where somebody watches.
@@ -73,6 +77,8 @@ pub struct Counts {
     pub acquired: u64,
     /// Messages waiting for their retry time.
     pub delayed: u64,
+    /// Messages waiting for an earlier one of their group, which is being retried.
+    pub held: u64,
     /// Messages on their way to another queue's dead letters.
     pub moving: u64,
     /// Bytes of all messages.
@@ -95,9 +101,11 @@ impl Node {
     pub fn new(definition: QueueDefinition, seed: u64) -> Self {
         let main = definition.id.main();
         let breaker = Breaker::new(definition.policy.breaker.clone());
+        let mut queue = Queue::new(main, breaker);
+        queue.set_retry_order(definition.policy.retry_order);
         Self {
             definition,
-            main: Queue::new(main, breaker),
+            main: queue,
             // Nothing is tried again there, so there is no storm to stop.
             dead: Queue::new(
                 main.dead_letter(),
@@ -116,11 +124,21 @@ impl Node {
             evacuated_through: None,
             keeps: 0,
             had: Had::default(),
+            reader: Reader::default(),
+            seen: Window::default(),
             tally: Tally::default(),
             ages: Ages::default(),
             attempts: None,
             watch: Watch::default(),
         }
+    }
+
+    /// With somebody who knows how messages are encoded; before messages are restored or come.
+    #[must_use]
+    pub fn with_reader(mut self, reader: Reader) -> Self {
+        self.reader = reader;
+        self.main.groups.set_reader(reader.group);
+        self
     }
 
     #[inline]
@@ -142,6 +160,7 @@ impl Node {
         // A dead letter does not expire by the time to live it had when it was alive.
         let mortal = !dead && state.as_ref().is_none_or(|s| s.death.is_none());
         let not_before = state.as_ref().and_then(|s| s.not_before);
+        let failed = !dead && state.as_deref().is_some_and(failed_here);
         let mut entry = Entry {
             state,
             expires: restored.expires.filter(|_| mortal).map_or(0, |at| at.0),
@@ -154,6 +173,9 @@ impl Node {
         entry.set_location(location);
         self.had.message = true;
         self.queue_mut(dead).restore(seq.0, entry, not_before);
+        if failed {
+            self.main.group_restored(seq.0);
+        }
     }
 
     /// Does one command.
@@ -181,7 +203,10 @@ impl Node {
             Command::CommitFailed { ticket } => self.commit_failed(ticket),
             Command::Loaded { dead_letter, loaded } => self.loaded(now, dead_letter, loaded),
             Command::StorageFull(full) => self.storage_full = full,
-            Command::Evacuate { segment, limit } => self.evacuate(segment, limit),
+            Command::Evacuate { segment, limit } => {
+                self.tidy_ids(now);
+                self.evacuate(segment, limit);
+            }
             Command::MemoryBudget { bytes } => {
                 self.memory.budget = bytes;
                 self.main.spill_newest(&mut self.memory);
@@ -242,10 +267,15 @@ impl Node {
     /// After some commands: expires, wakes, dispatches, pages; effects come in here and from `apply`.
     pub fn flush(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         self.ages.begin(now);
+        self.tidy_ids(now);
         self.wake(now);
-        for dead in [false, true] {
-            self.dispatch(now, dead, effects);
+        self.main.take_freed();
+        self.dispatch(now, false, effects);
+        // By what was sent settled, or came up expired.
+        while self.main.take_freed() {
+            self.dispatch(now, false, effects);
         }
+        self.dispatch(now, true, effects);
         self.tell_breaker(effects);
         self.offer_moves(effects);
         self.finish_evacuation(effects);
@@ -329,8 +359,9 @@ impl Node {
         if !self.outlives_the_process() {
             return;
         }
+        self.record_volatile_ids();
         let Self { main, dead, ledger, .. } = self;
-        let all = [Status::Available, Status::Acquired, Status::Delayed, Status::Moving];
+        let all = [Status::Available, Status::Acquired, Status::Delayed, Status::Held, Status::Moving];
         for queue in [main, dead] {
             for seq in queue.with_status(&all) {
                 let id = queue.id;
@@ -338,7 +369,7 @@ impl Node {
                 let Some(message) = entry.message.clone() else { continue };
                 let fresh = entry.state.is_none() && entry.acquired_count == 0;
                 let as_published = fresh && entry.delivery_count == message.delivery_count;
-                let (ticket, index) = ledger.put(id, seq, message, None);
+                let (ticket, index) = ledger.put(id, seq, message, None, None);
                 entry.set_pending(ticket, index);
                 match &entry.state {
                     Some(state) => ledger.state(id, seq, state.clone()),
@@ -355,6 +386,13 @@ impl Node {
     #[must_use]
     pub fn counts(&self) -> (Counts, Counts) {
         (self.main.tally, self.dead.tally)
+    }
+
+    /// The failed message this waiting one is held back by, since both are of one group (`retry-order = "group"`); none
+    /// also where its group is not known, its body being out of memory.
+    #[must_use]
+    pub fn group_holder(&self, seq: Seq) -> Option<Seq> {
+        self.main.group_holder(seq.0).map(Seq)
     }
 
     /// What the queue's retry-storm breaker does. (The dead-letter tree has none.)

@@ -39,6 +39,12 @@ pub struct QueuePolicy {
     /// of the configuration and `QueueDefinition::settings`, and the stored form stays what it is.
     #[serde(skip)]
     pub breaker: BreakerPolicy,
+    /// How messages that come twice are told. Not in the journal either.
+    #[serde(skip)]
+    pub duplicates: DuplicatePolicy,
+    /// What a failed message holds back. Not in the journal either.
+    #[serde(skip)]
+    pub retry_order: RetryOrder,
     /// How many dead letters are kept, and how long. Not in the journal either.
     #[serde(skip)]
     pub dead_letters: LetterLimits,
@@ -71,6 +77,8 @@ impl Default for QueuePolicy {
             rules: Vec::new(),
             delays: BTreeMap::new(),
             breaker: BreakerPolicy::default(),
+            duplicates: DuplicatePolicy::default(),
+            retry_order: RetryOrder::Message,
             dead_letters: LetterLimits::default(),
         }
     }
@@ -205,6 +213,44 @@ impl Default for BreakerPolicy {
             max_pause_ms: 30_000,
         }
     }
+}
+
+/// By what a message is told to be one that came before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Detect {
+    /// Not at all.
+    Off,
+    /// properties.message-id, of any of its types.
+    MessageId,
+    /// The message-annotation of this name or, where there is none, the application-property.
+    Named(String),
+}
+
+/// Which messages are duplicates: those with the key of one that came within the window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DuplicatePolicy {
+    /// The key.
+    pub detect: Detect,
+    /// How long a key is remembered, from the first message with it on.
+    pub window_ms: u64,
+    /// How many keys are remembered.
+    pub count: usize,
+}
+
+impl Default for DuplicatePolicy {
+    fn default() -> Self {
+        Self { detect: Detect::Off, window_ms: 600_000, count: 100_000 }
+    }
+}
+
+/// What waits while a failed message is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RetryOrder {
+    /// Nothing: each message is for itself.
+    #[default]
+    Message,
+    /// Later messages of the same group.
+    Group,
 }
 
 /// What a full queue does with a new message.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{
-    Effect, Message, ProducerId, Publish, Refusal,
+    Effect, Fingerprint, Message, ProducerId, Publish, Refusal,
     node::Node,
     policy::WhenFull,
     queue::{
@@ -22,10 +22,15 @@ impl Node {
         self.note_arrivals(now);
         for Publish { token, message, answer } in messages {
             let answer = answer.then_some((producer, token));
+            let key = self.duplicate_key(&message);
+            // Before all else: what was taken once is not refused now for want of room.
+            if key.is_some_and(|key| self.is_duplicate(now, &key, message.durable, answer)) {
+                continue;
+            }
             let refusal = self.refuses(now, &message);
             *(if refusal.is_none() { &mut self.tally.published } else { &mut self.tally.refused }) += 1;
             match refusal {
-                None => self.enqueue(now, message, answer),
+                None => self.enqueue(now, message, answer, key),
                 Some(refusal) if answer.is_some() => self.ledger.answer(producer, token, Some(refusal)),
                 Some(_) => {}
             }
@@ -44,7 +49,13 @@ impl Node {
     }
 
     #[inline]
-    fn enqueue(&mut self, now: Millis, mut message: Arc<Message>, answer: Option<(ProducerId, u64)>) {
+    fn enqueue(
+        &mut self,
+        now: Millis,
+        mut message: Arc<Message>,
+        answer: Option<(ProducerId, u64)>,
+        key: Option<Fingerprint>,
+    ) {
         if let Some(max) = self.definition.policy.max_ttl_ms {
             let latest = now.plus_ms(max);
             if message.expires.is_none_or(|at| at > latest) {
@@ -61,9 +72,10 @@ impl Node {
             priority: message.priority.min(MAX_PRIORITY),
             ..Entry::VACANT
         };
+        let id = key.map(|key| self.remember_id(now, key, durable));
         if durable {
             let (ticket, index) =
-                self.ledger.put(self.main.id, self.main.next_seq, Arc::clone(&message), answer);
+                self.ledger.put(self.main.id, self.main.next_seq, Arc::clone(&message), answer, id);
             entry.set_pending(ticket, index);
         } else if let Some((producer, token)) = answer {
             self.ledger.answer(producer, token, None);

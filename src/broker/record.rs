@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EntryState, Message, QueueDefinition, QueueId, Seq, Ticket};
+use super::{EntryState, Fingerprint, Message, QueueDefinition, QueueId, Seq, Ticket};
 use crate::time::Millis;
 
 /// One durable fact. Only durable messages make records.
@@ -28,10 +28,24 @@ pub enum Record {
     /// The store asked for this message to be written again (compaction): it is still there, at
     /// `location`, with this state. The store copies the bytes and reports the new location.
     Keep { queue: QueueId, seq: Seq, location: Location, state: Option<Arc<EntryState>> },
+    /// Messages with these ids were taken, or are remembered still (compaction): in the batch of the `Put`s they
+    /// came with, so that both are safe or neither. All below `oldest` are forgotten.
+    Seen { queue: QueueId, ids: Vec<SeenId>, oldest: u64 },
     /// The queue exists, or its definition changed.
     Define(Arc<QueueDefinition>),
     /// The queue and all its messages are gone.
     Delete(QueueId),
+}
+
+/// The id of a message that came, by which another is told to be its duplicate. It outlives the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeenId {
+    /// Its place among those of its queue; written again it keeps it.
+    pub number: u64,
+    /// The id.
+    pub key: Fingerprint,
+    /// When the message came.
+    pub at: Millis,
 }
 
 /// Where the store keeps a message's bytes. Opaque to the core; 12 bytes.
@@ -45,8 +59,8 @@ pub struct Location {
     pub len: u32,
 }
 
-/// Some of the records a node made; the store commits all or none. Either all of them are `Put`s or none
-/// is, and a store without room refuses only the former: what was said of a message it does not know is
+/// Some of the records a node made; the store commits all or none. Either all of them are `Put`s (and the `Seen`
+/// of their ids) or none is a `Put`, and a store without room refuses only the former: what was said of a message it does not know is
 /// nothing to it. Only of a `Keep` it cannot know: those are made of committed messages only.
 #[derive(Debug)]
 pub struct Batch {
@@ -66,6 +80,8 @@ pub struct Committed {
     /// One for each `Put` and `Keep` of the batch, in order. `None`: settled before it was written, so
     /// it never was.
     pub locations: Vec<Option<Location>>,
+    /// The segment its `Seen` went to, if it has one.
+    pub seen: Option<u32>,
 }
 
 /// A message found at recovery.

@@ -274,13 +274,13 @@ impl Node {
         }
         if more {
             let state = entry.state_mut();
-            skipped += merge(&mut state.annotations, annotations);
+            skipped += state.annotations.merge_within(annotations, ANNOTATIONS_BYTES);
             state.not_before = if let Next::Later(due) = next { Some(due) } else { None };
             exclude(&mut state.excluded, endpoint);
         }
         // "A key that the broker will not take is skipped and counted, never a reason to end the session."
         self.tally.annotations_skipped += u64::from(skipped);
-        match next {
+        let fate = match next {
             Next::Back => {
                 self.queue_mut(dead).put_back(seq);
                 self.record_change(dead, seq, more)
@@ -291,7 +291,11 @@ impl Node {
             }
             Next::Expire => self.expire(now, seq),
             Next::Bury(reason) => self.bury(now, seq, reason, cause),
+        };
+        if failed.is_some() && !dead {
+            self.main.group_failed(seq);
         }
+        fate
     }
 
     /// What the queue's rules say of a failed attempt; nothing in the dead-letter tree, where all stays.
@@ -380,23 +384,4 @@ fn exclude(excluded: &mut Vec<String>, endpoint: Option<String>) {
         excluded.remove(0);
     }
     excluded.push(endpoint);
-}
-
-/// Merges annotations, new value wins; what does not fit is skipped: how many.
-fn merge(into: &mut Annotations, newer: Annotations) -> u32 {
-    let size = |a: &Annotations| a.0.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
-    let mut used = size(into);
-    let mut skipped = 0;
-    for (key, value) in newer.0 {
-        // "new value wins": it takes the room of the old one.
-        let old = into.0.iter().find(|(known, _)| *known == key).map_or(0, |(k, v)| k.len() + v.len());
-        let then = used - old + key.len() + value.len();
-        if then <= ANNOTATIONS_BYTES {
-            used = then;
-            into.merge(Annotations(vec![(key, value)]));
-        } else {
-            skipped += 1;
-        }
-    }
-    skipped
 }

@@ -23,6 +23,8 @@ pub struct Tally {
     pub published: u64,
     /// Messages of publishers that were not taken.
     pub refused: u64,
+    /// Messages of publishers that were accepted and not queued, since they had come before.
+    pub duplicates: u64,
     /// Messages handed to consumers, each time.
     pub delivered: u64,
     /// Those of them that had been handed out before.
@@ -104,6 +106,7 @@ impl Tally {
         let mine = [
             &mut self.published,
             &mut self.refused,
+            &mut self.duplicates,
             &mut self.delivered,
             &mut self.redelivered,
             &mut self.accepted,
@@ -120,6 +123,7 @@ impl Tally {
         let theirs = [
             other.published,
             other.refused,
+            other.duplicates,
             other.delivered,
             other.redelivered,
             other.accepted,

@@ -51,6 +51,14 @@ impl Failure {
         ExitCode::from(self.code)
     }
 
+    /// What is told, for tests.
+    #[cfg(test)]
+    pub fn text(&self) -> String {
+        self.hint
+            .as_ref()
+            .map_or_else(|| self.message.clone(), |hint| format!("{}\nhint: {hint}", self.message))
+    }
+
     pub fn message(&self) -> &str {
         &self.message
     }

@@ -7,12 +7,29 @@
 mod bench;
 mod check;
 mod client;
+mod completions;
+mod confirm;
+mod connection;
+mod consumer;
+mod dead_letter;
+mod explain;
 mod failure;
+mod human;
+mod json;
+mod managed;
+mod management;
+mod moment;
+mod out;
+mod queue;
 mod receive;
 mod reload;
+mod replay;
 mod send;
 mod serve;
 mod show;
+mod story;
+mod table;
+mod top;
 mod url;
 
 #[cfg(test)]
@@ -46,9 +63,12 @@ enum Command {
     Serve(serve::Args),
     Send(send::Args),
     Receive(receive::Args),
+    #[command(flatten)]
+    Managed(managed::Command),
     Check(check::Args),
     Reload(reload::Args),
     Bench(bench::Args),
+    Completions(completions::Args),
 }
 
 /// Runs the command line of this process.
@@ -58,9 +78,11 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Send(args) => send::run(args),
         Command::Receive(args) => receive::run(args),
+        Command::Managed(command) => managed::run(command),
         Command::Check(args) => check::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Bench(args) => bench::run(args),
+        Command::Completions(args) => completions::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,13 @@
 //! Tests of the command line: what parses, what is refused and in which words.
 
+mod fake;
+mod managed;
+mod managed_dead;
+mod top;
+mod words;
+
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
+use clap_complete::Shell;
 use fe2o3_amqp_types::{
     definitions::{self, AmqpError},
     messaging::{
@@ -9,7 +16,7 @@ use fe2o3_amqp_types::{
     primitives::{Binary, Symbol, Value},
 };
 
-use super::{Cli, Command, send, serve, show, url::Url};
+use super::{Cli, Command, completions, send, serve, show, url::Url};
 use crate::config::Config;
 
 fn parse(line: &str) -> Result<Command, clap::Error> {
@@ -50,6 +57,23 @@ fn usage_errors_end_with_code_2() {
         ("verdict receive q --browse --outcome failed", ErrorKind::ArgumentConflict),
         ("verdict receive q --description x", ErrorKind::MissingRequiredArgument),
         ("verdict receive q --credit 0", ErrorKind::ValueValidation),
+        ("verdict queue", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+        ("verdict queue create q --set novalue", ErrorKind::ValueValidation),
+        ("verdict queue delete q --yes", ErrorKind::MissingRequiredArgument),
+        ("verdict queue breaker q ajar", ErrorKind::InvalidValue),
+        ("verdict dead-letter ls q --since yesterday", ErrorKind::ValueValidation),
+        ("verdict dead-letter ls q --reason why", ErrorKind::InvalidValue),
+        ("verdict dead-letter ls q --limit 0", ErrorKind::ValueValidation),
+        ("verdict dead-letter show q", ErrorKind::MissingRequiredArgument),
+        ("verdict dead-letter show q 1 --message-id m", ErrorKind::ArgumentConflict),
+        ("verdict dead-letter replay q --rate 0", ErrorKind::ValueValidation),
+        ("verdict dead-letter replay q --dry-run --detach", ErrorKind::ArgumentConflict),
+        ("verdict explain", ErrorKind::MissingRequiredArgument),
+        ("verdict explain m --message-id m", ErrorKind::ArgumentConflict),
+        ("verdict connection close all", ErrorKind::ValueValidation),
+        ("verdict top --interval 1ms", ErrorKind::ValueValidation),
+        ("verdict top -n 0", ErrorKind::ValueValidation),
+        ("verdict completions cmd", ErrorKind::InvalidValue),
         ("verdict receive q --filter", ErrorKind::InvalidValue),
     ];
     for (line, kind) in table {
@@ -71,12 +95,54 @@ fn good_command_lines_are_taken() {
         "verdict serve --http off",
         "verdict reload",
         "verdict reload --pid 17",
+        "verdict queue --json ls",
+        "verdict queue ls o* --json --url amqp://h",
+        "verdict queue update q --set a=1 --unset b --unset c.d",
+        "verdict queue breaker q open --for 5m",
+        "verdict dead-letter replay q --all --canary --rate 10 --limit 3 --id x",
+        "verdict dead-letter purge q --until 30d --yes",
+        "verdict dead-letter export q - --seq 1 --seq 2",
+        "verdict dead-letter import q -",
+        "verdict explain --queue q --message-id 7",
+        "verdict connection close 7 --description bye",
+        "verdict consumer ls q",
+        "verdict replay stop x",
+        "verdict top o* --interval 500ms --sort dead --batch -n 2",
         "verdict check dir",
         "verdict check",
     ] {
         if let Err(error) = parse(line) {
             panic!("{line}: {error}");
         }
+    }
+}
+
+#[test]
+fn every_shell_gets_every_command() {
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::Elvish, Shell::PowerShell] {
+        let script = completions::script(shell);
+        for word in ["dead-letter", "min-attempts", "completions"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+}
+
+#[test]
+fn every_option_is_explained_and_every_command_has_an_example() {
+    fn walk(path: &str, command: &clap::Command) {
+        let path = format!("{path} {}", command.get_name());
+        assert!(command.get_about().is_some(), "{path}");
+        for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+            assert!(arg.get_help().is_some(), "{path}: {}", arg.get_id());
+        }
+        command.get_subcommands().for_each(|inner| walk(&path, inner));
+    }
+    let command = Cli::command();
+    walk("", &command);
+    for name in ["queue", "dead-letter", "explain", "replay", "connection", "consumer", "top", "completions"]
+    {
+        let help = command.find_subcommand(name).and_then(clap::Command::get_after_help);
+        assert!(help.is_some_and(|help| help.to_string().contains("Examples:")), "{name}");
     }
 }
 

@@ -5,6 +5,7 @@
 //! Deliberately not done: reading the command line (`cli`), reloading, acting on any of it.
 
 mod error;
+mod order;
 mod overlay;
 mod read;
 mod rules;

@@ -15,7 +15,8 @@ use super::{
 use crate::broker::{
     QueuePolicy,
     policy::{
-        Action, BreakerPolicy, Class, ExpiredTo, LetterLimits, RetryDelay, Rule, RuleOutcome, WhenFull,
+        Action, BreakerPolicy, Class, Detect, DuplicatePolicy, ExpiredTo, LetterLimits, RetryDelay,
+        RetryOrder, Rule, RuleOutcome, WhenFull,
     },
 };
 
@@ -64,7 +65,7 @@ pub fn settings_of(policy: &QueuePolicy) -> Table {
         max_attempts, retry_delay, dead_letter_queue, max_messages, max_bytes, when_full, ..
     } = policy;
     let QueuePolicy { max_ttl_ms, expired, stranded_after_ms, crash_suspects, .. } = policy;
-    let QueuePolicy { rules, delays, breaker, dead_letters, .. } = policy;
+    let QueuePolicy { rules, delays, breaker, dead_letters, duplicates, .. } = policy;
     let when_full = match when_full {
         WhenFull::Block => "block",
         WhenFull::Reject => "reject",
@@ -72,6 +73,10 @@ pub fn settings_of(policy: &QueuePolicy) -> Table {
     let expired = match expired {
         ExpiredTo::DeadLetter => "dead-letter",
         ExpiredTo::Discard => "discard",
+    };
+    let retry_order = match policy.retry_order {
+        RetryOrder::Message => "message",
+        RetryOrder::Group => "group",
     };
     let delays = delays.iter().map(|(name, delay)| (name.clone(), Value::Table(delay_table(delay))));
     table([
@@ -86,6 +91,8 @@ pub fn settings_of(policy: &QueuePolicy) -> Table {
         ("stranded-after", duration(*stranded_after_ms)),
         ("crash-suspects", number((*crash_suspects).into())),
         ("delays", Value::Table(delays.collect())),
+        ("retry-order", retry_order.into()),
+        ("duplicates", Value::Table(duplicates_table(duplicates))),
         ("rules", Value::Array(rules.iter().map(|rule| Value::Table(rule_table(rule))).collect())),
         ("breaker", Value::Table(breaker_table(breaker))),
         ("dead-letters", Value::Table(letters_table(dead_letters))),
@@ -139,6 +146,19 @@ fn letters_table(limits: &LetterLimits) -> Table {
         ("max-messages", or_none(limits.max_messages, number)),
         ("max-bytes", or_none(limits.max_bytes, size)),
         ("max-age", or_none(limits.max_age_ms, duration)),
+    ])
+}
+
+fn duplicates_table(duplicates: &DuplicatePolicy) -> Table {
+    let detect = match &duplicates.detect {
+        Detect::Off => "off",
+        Detect::MessageId => "message-id",
+        Detect::Named(name) => name,
+    };
+    table([
+        ("detect", detect.into()),
+        ("window", duration(duplicates.window_ms)),
+        ("count", number(duplicates.count as u64)),
     ])
 }
 

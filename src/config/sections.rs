@@ -12,7 +12,7 @@ use toml::{
 
 use super::{
     Auth, Config, ConfigError, Limits, Log, LogFormat, Pattern, QueueEntry, StoreSettings, Telemetry,
-    check_listen,
+    check_listen, order,
     read::{Reading, Section},
     rules,
 };
@@ -251,6 +251,7 @@ pub(super) fn read_policy<'i>(
     });
     section.duration("stranded-after", ANY, &mut policy.stranded_after_ms, reading);
     section.integer("crash-suspects", 0..=u64::from(u32::MAX), &mut policy.crash_suspects, reading);
+    order::read(section, policy, reading);
     rules::read(section, policy, reading);
     read_breaker(section.table("breaker", reading), &mut policy.breaker, reading);
     read_letter_limits(section.table("dead-letters", reading), &mut policy.dead_letters, reading);

@@ -1,5 +1,6 @@
 //! Tests of the configuration: the example file, every key, every kind of wrong value.
 
+mod order;
 mod overlay;
 mod rules;
 
@@ -153,6 +154,7 @@ fn every_setting_is_read() {
             max_bytes: Some(1 << 20),
             max_age_ms: Some(7 * 86_400_000),
         },
+        ..QueuePolicy::default()
     };
     assert_eq!(config.queue_defaults, expected);
 }

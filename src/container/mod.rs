@@ -1,9 +1,8 @@
 //! Terminus ↔ node glue, sans-io: which link means which queue, and dispositions ↔ settlement outcomes.
 //!
-//! One `Container` per connection, around its engine. Events of the engine become commands to nodes
-//! (through `Host`), effects of nodes become commands to the engine. Invariant: every unsettled message
-//! of a publisher that was sent to a node is answered once, and every link the node knows of is taken
-//! back when it ends. Decides nothing about messages: that is `broker`.
+//! One `Container` per connection, around its engine. Events of the engine become commands to nodes (through `Host`),
+//! effects of nodes commands to the engine. Invariant: every unsettled message of a publisher that was sent to a node
+//! is answered once, and every link the node knows of is taken back when it ends. Decides nothing: that is `broker`.
 
 mod attach;
 mod encode;
@@ -13,6 +12,7 @@ mod incoming;
 mod management;
 mod outcome;
 mod outgoing;
+pub mod reader;
 #[cfg(test)]
 mod tests;
 mod view;

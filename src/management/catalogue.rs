@@ -103,6 +103,7 @@ pub const TYPES: &[Type] = &[
             "ready",
             "acquired",
             "delayed",
+            "held",
             "moving",
             "bytes",
             "dead",

@@ -65,6 +65,21 @@ pub(super) enum Comparison {
     GreaterOrEqual,
 }
 
+impl Comparison {
+    /// The comparison an operator means.
+    pub(super) fn of(symbol: &str) -> Option<Self> {
+        Some(match symbol {
+            "=" => Self::Equal,
+            "<>" => Self::Unequal,
+            "<" => Self::Less,
+            "<=" => Self::LessOrEqual,
+            ">" => Self::Greater,
+            ">=" => Self::GreaterOrEqual,
+            _ => return None,
+        })
+    }
+}
+
 /// What is known of an expression's type without a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {

@@ -179,7 +179,7 @@ impl<'s> Parser<'s> {
         let at = self.at;
         let left = self.sum()?;
         if let Token::Symbol(symbol) = self.token
-            && let Some(how) = comparison(symbol)
+            && let Some(how) = Comparison::of(symbol)
         {
             let operator = self.at;
             self.advance()?;
@@ -395,16 +395,4 @@ impl<'s> Parser<'s> {
 /// The keyword a word is, whatever its case.
 fn keyword(word: &str) -> Option<&'static str> {
     KEYWORDS.iter().copied().find(|keyword| word.eq_ignore_ascii_case(keyword))
-}
-
-fn comparison(symbol: &str) -> Option<Comparison> {
-    Some(match symbol {
-        "=" => Comparison::Equal,
-        "<>" => Comparison::Unequal,
-        "<" => Comparison::Less,
-        "<=" => Comparison::LessOrEqual,
-        ">" => Comparison::Greater,
-        ">=" => Comparison::GreaterOrEqual,
-        _ => return None,
-    })
 }

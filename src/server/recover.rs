@@ -11,6 +11,7 @@ use super::clock::Clock;
 use crate::{
     broker::{Node, QueueId},
     config::Config,
+    container::reader::READER,
     store::{Fault, JournalStore, Options, Recovered, Recovery, Store, StoreError, StoreEvent},
 };
 
@@ -63,11 +64,16 @@ fn take(nodes: &mut FxHashMap<QueueId, Node>, found: Recovered, config: &Config,
             }
             definition.policy = policy;
             let seed = u64::from(definition.id.0) ^ clock.now().0;
-            nodes.insert(definition.id, Node::new(definition, seed));
+            nodes.insert(definition.id, Node::new(definition, seed).with_reader(READER));
         }
         Recovered::NextSeq(queue, next) => {
             if let Some(node) = nodes.get_mut(&queue.main()) {
                 node.restore_next_seq(queue.is_dead_letter(), next);
+            }
+        }
+        Recovered::Seen { queue, oldest, ids } => {
+            if let Some(node) = nodes.get_mut(&queue.main()) {
+                node.restore_seen(oldest, ids);
             }
         }
         Recovered::Entry(entry) => match nodes.get_mut(&entry.queue.main()) {

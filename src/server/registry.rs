@@ -22,7 +22,7 @@ use crate::{
         address::{Address, Kind},
     },
     config::Config,
-    container::{NoPlace, Place, Wish},
+    container::{NoPlace, Place, Wish, reader::READER},
     store::Store,
 };
 
@@ -219,8 +219,8 @@ impl Registry {
         nodes.next_id = nodes.next_id.saturating_add(2);
         let (policy, _) = self.0.live.now().config.overlaid(&name, &settings);
         let definition = QueueDefinition { id, name, policy, lifetime, shard: 0, settings };
-        let node = Node::create(definition, u64::from(id.0) ^ self.0.clock.now().0);
-        let sender = self.start(nodes, node);
+        let seed = u64::from(id.0) ^ self.0.clock.now().0;
+        let sender = self.start(nodes, Node::create(definition, seed).with_reader(READER));
         if nodes.storage_full {
             let _ = sender.try_send(ToQueue::Command(Command::StorageFull(true)));
         }

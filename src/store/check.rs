@@ -4,6 +4,7 @@
 //! compares two views that must be equal: the index brought to the journal's end, and an index made from
 //! the journal alone. Deliberately repairs nothing: starting the broker does what can be done.
 
+mod ids;
 mod scratch;
 
 use std::collections::BTreeMap;
@@ -218,6 +219,7 @@ fn check_frame(offset: u64, frame: &FrameHeader, payload: &[u8]) -> Option<Strin
 struct View {
     queues: u64,
     entries: BTreeMap<(QueueId, Seq), (IndexEntry, Option<EntryState>)>,
+    ids: ids::Ids,
 }
 
 fn view(index: &Index) -> Result<View, StoreError> {
@@ -227,7 +229,7 @@ fn view(index: &Index) -> Result<View, StoreError> {
         entries.insert((queue, seq), (entry, state));
         Ok(())
     })?;
-    Ok(View { queues: index.definitions()?.len() as u64, entries })
+    Ok(View { queues: index.definitions()?.len() as u64, entries, ids: index.seen_ids()? })
 }
 
 fn view_of_index(dir: &Path, files: &[SegmentFile], scratch: &Scratch, report: &mut Report) -> Option<View> {
@@ -322,6 +324,7 @@ fn compare(index: &View, journal: &View, report: &mut Report) {
             .push(format!("queue {} message {}: in the journal, but not in the index", queue.0, seq.0));
     }
     add_limited(report, differences, advice);
+    ids::compare(&index.ids, &journal.ids, advice, report);
 }
 
 /// A message is in exactly one place: no two entries share their bytes.

@@ -12,7 +12,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::block::{BLOCK_SEQS, IndexEntry};
 use super::record::Packed;
-use crate::broker::{QueueDefinition, QueueId, Seq};
+use super::seen::SeenIds;
+use crate::broker::{QueueDefinition, QueueId, SeenId, Seq};
 
 /// One committed fact, without the bodies.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub(crate) enum Change {
     State { queue: QueueId, seq: Seq, state: Packed },
     /// It changed queues.
     Move { from: (QueueId, Seq), to: (QueueId, Seq), state: Packed },
+    /// Ids of messages that came, in this segment; all below `oldest` are forgotten.
+    Seen { queue: QueueId, ids: Vec<SeenId>, oldest: u64, segment: u32 },
     /// A queue.
     Define(Arc<QueueDefinition>),
     /// A queue (and its dead-letter tree, if it is a main queue) is gone.
@@ -92,6 +95,8 @@ pub(crate) struct Delta {
     pub queues: FxHashMap<QueueId, QueueDelta>,
     /// New or changed definitions.
     pub definitions: BTreeMap<QueueId, Arc<QueueDefinition>>,
+    /// New or changed ids, and what was forgotten.
+    pub seen: BTreeMap<QueueId, SeenIds>,
     /// Main queues and dead-letter trees deleted.
     pub deleted: FxHashSet<QueueId>,
     /// Places that messages came from which were in the index before, oldest first: in a replay the index
@@ -108,6 +113,7 @@ impl Delta {
         Self {
             queues: FxHashMap::default(),
             definitions: BTreeMap::new(),
+            seen: BTreeMap::new(),
             deleted: FxHashSet::default(),
             chains: Vec::new(),
             fresh: !replay,
@@ -116,7 +122,8 @@ impl Delta {
 
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.queues.is_empty() && self.definitions.is_empty() && self.deleted.is_empty()
+        let nothing_new = self.definitions.is_empty() && self.seen.is_empty();
+        self.queues.is_empty() && nothing_new && self.deleted.is_empty()
     }
 
     /// Whether its changes may be known to the index in part.
@@ -142,6 +149,7 @@ impl Delta {
             Change::Put { queue, .. }
             | Change::Keep { queue, .. }
             | Change::NextSeq(queue, _)
+            | Change::Seen { queue, .. }
             | Change::Move { to: (queue, _), .. } => self.deleted.contains(queue),
             _ => false,
         }
@@ -177,6 +185,9 @@ impl Delta {
                 slot.state = Some(state);
             }
             Change::Move { from, to, state } => self.moved(from, to, state),
+            Change::Seen { queue, ids, oldest, segment } => {
+                self.seen.entry(queue).or_default().note(&ids, oldest, segment);
+            }
             Change::Define(definition) => {
                 self.definitions.insert(definition.id, definition);
             }
@@ -235,6 +246,7 @@ impl Delta {
         let trees = if id.is_dead_letter() { [id, id] } else { [id, id.dead_letter()] };
         for tree in trees {
             self.queues.remove(&tree);
+            self.seen.remove(&tree);
             self.deleted.insert(tree);
         }
         if !id.is_dead_letter() {

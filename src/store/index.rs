@@ -9,6 +9,8 @@
 
 mod files;
 mod keys;
+mod seen;
+mod states;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,15 +18,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(crate) use self::keys::Checkpoint;
-use self::keys::{block_key, decode_checkpoint, encode_checkpoint, meta_key, state_key, u32_be, u64_be};
+use self::keys::{block_key, decode_checkpoint, encode_checkpoint, meta_key, u32_be, u64_be};
 use super::StoreError;
 use super::block::{self, BLOCK_SEQS, IndexEntry};
 use super::delta::{Base, BlockDelta, Delta};
-use super::record::{self, Packed};
-use crate::broker::{EntryState, QueueDefinition, QueueId, Seq};
+use super::record;
+use crate::broker::{QueueDefinition, QueueId, Seq};
 
-/// Bytes of a state kept in one value.
-const STATE_CHUNK_BYTES: usize = 48 * 1024;
 const POSITION_KEY: &[u8] = b"position";
 
 /// Bytes of live messages per segment.
@@ -38,7 +38,9 @@ pub(crate) struct Index {
     blocks: sled::Tree,
     /// queue, seq (u64 BE), chunk (u16 BE) → part of an encoded state.
     states: sled::Tree,
-    /// `position`, `d` + queue → definition, `n` + queue → next seq.
+    /// queue, block number → ids of messages that came.
+    seen: sled::Tree,
+    /// `position`, `d` + queue → definition, `n` + queue → next seq, `s` + queue → ids below are forgotten.
     meta: sled::Tree,
     file: Arc<File>,
     dir: PathBuf,
@@ -58,9 +60,10 @@ impl Index {
             let db = sled::Config::new().path(dir).cache_capacity(cache_bytes).flush_every_ms(None).open()?;
             let blocks = db.open_tree("index")?;
             let states = db.open_tree("state")?;
+            let seen = db.open_tree("seen")?;
             let meta = db.open_tree("meta")?;
             let file = Arc::new(File::open(dir.join("db"))?);
-            Ok(Self { db, blocks, states, meta, file, dir: dir.to_owned() })
+            Ok(Self { db, blocks, states, seen, meta, file, dir: dir.to_owned() })
         };
         guarded(dir, open)
     }
@@ -102,6 +105,9 @@ impl Index {
             if changes.next_seq > 0 {
                 self.raise_next_seq(queue, changes.next_seq)?;
             }
+        }
+        for (&queue, changes) in &delta.seen {
+            self.apply_seen(queue, changes, live)?;
         }
         for definition in delta.definitions.values() {
             let key = meta_key(b'd', definition.id);
@@ -229,43 +235,6 @@ impl Index {
         Ok(())
     }
 
-    /// `known`: it may have an older one, which may be longer.
-    fn put_state(&self, queue: QueueId, seq: Seq, state: &Packed, known: bool) -> Result<(), StoreError> {
-        if known {
-            self.remove_state(queue, seq)?;
-        }
-        for (number, chunk) in state.bytes().chunks(STATE_CHUNK_BYTES).enumerate() {
-            let key = state_key(queue, seq, number as u16);
-            self.states.insert(key, chunk).map_err(|error| self.error(&error))?;
-        }
-        Ok(())
-    }
-
-    fn remove_state(&self, queue: QueueId, seq: Seq) -> Result<(), StoreError> {
-        let prefix = &state_key(queue, seq, 0)[..12];
-        for key in self.states.scan_prefix(prefix).keys() {
-            self.states
-                .remove(key.map_err(|error| self.error(&error))?)
-                .map_err(|error| self.error(&error))?;
-        }
-        Ok(())
-    }
-
-    /// A message's state.
-    pub fn state(&self, queue: QueueId, seq: Seq) -> Result<Option<EntryState>, StoreError> {
-        let first = self.states.get(state_key(queue, seq, 0)).map_err(|error| self.error(&error))?;
-        let Some(first) = first else { return Ok(None) };
-        let mut more = Vec::new();
-        if first.len() == STATE_CHUNK_BYTES {
-            for chunk in self.states.scan_prefix(&state_key(queue, seq, 0)[..12]).values() {
-                more.extend_from_slice(&chunk.map_err(|error| self.error(&error))?);
-            }
-        }
-        record::state_from_bytes(if more.is_empty() { &first } else { &more })
-            .map(Some)
-            .map_err(|error| self.damaged(&format!("queue {} seq {}: {error}", queue.0, seq.0)))
-    }
-
     fn raise_next_seq(&self, queue: QueueId, next: u64) -> Result<(), StoreError> {
         let key = meta_key(b'n', queue);
         let old = self.meta.get(key).map_err(|error| self.error(&error))?;
@@ -287,7 +256,8 @@ impl Index {
             let key = key.map_err(|error| self.error(&error))?;
             self.states.remove(key).map_err(|error| self.error(&error))?;
         }
-        for kind in [b'd', b'n'] {
+        self.delete_seen(queue, live)?;
+        for kind in [b'd', b'n', b's'] {
             self.meta.remove(meta_key(kind, queue)).map_err(|error| self.error(&error))?;
         }
         Ok(())
@@ -340,6 +310,7 @@ impl Index {
             Ok((|| {
                 let mut live = LiveBytes::new();
                 self.definitions()?;
+                self.verify_seen(&mut live)?;
                 self.for_each(|queue, seq, entry| {
                     account(&mut live, None, Some(entry));
                     if entry.has_state && self.state(queue, seq)?.is_none() {

@@ -4,9 +4,13 @@
 //! exactly what was committed. No thread and no clock: in manual mode nothing happens until `commit` is
 //! called, so that a simulation decides. Deliberately not fast.
 
+mod gather;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::gather::cancelled;
+use super::seen::SeenIds;
 use super::{Done, Notify, Recovered, Recovery, Store, StoreError, StoreEvent};
 use crate::broker::{
     Batch, Committed, EntryState, Location, Message, QueueDefinition, QueueId, Record, Restored, Seq,
@@ -38,6 +42,7 @@ pub struct State {
     entries: BTreeMap<(QueueId, Seq), Entry>,
     bodies: BTreeMap<u32, Arc<Message>>,
     next_body: u32,
+    seen: BTreeMap<QueueId, SeenIds>,
 }
 
 #[derive(Debug, Clone)]
@@ -203,27 +208,12 @@ impl Inner {
                     locations.push(place);
                 }
             }
-            Committed { ticket, locations }
+            let seen = records.iter().any(|record| matches!(record, Record::Seen { .. }));
+            Committed { ticket, locations, seen: seen.then(|| state.segment()) }
         };
         let mut apply = apply;
         results.into_iter().map(|result| result.map(&mut apply)).collect()
     }
-}
-
-/// Messages put and settled within these batches, and not moved.
-fn cancelled<'a>(batches: impl Iterator<Item = &'a Batch>) -> BTreeSet<(QueueId, Seq)> {
-    let (mut put, mut cancelled) = (BTreeSet::new(), BTreeSet::new());
-    for record in batches.flat_map(|batch| &batch.records) {
-        match record {
-            Record::Put { queue, seq, .. } => drop(put.insert((*queue, *seq))),
-            Record::Move { from, .. } => drop(put.remove(from)),
-            Record::Settle { queue, seq } if put.contains(&(*queue, *seq)) => {
-                cancelled.insert((*queue, *seq));
-            }
-            _ => {}
-        }
-    }
-    cancelled
 }
 
 impl State {
@@ -280,6 +270,11 @@ impl State {
                 }
                 None
             }
+            Record::Seen { queue, ids, oldest } => {
+                let segment = self.segment();
+                self.seen.entry(*queue).or_default().note(ids, *oldest, segment);
+                None
+            }
             Record::Define(definition) => {
                 self.definitions.insert(definition.id, Arc::clone(definition));
                 None
@@ -315,6 +310,11 @@ impl State {
         body
     }
 
+    /// Where the next is written.
+    fn segment(&self) -> u32 {
+        self.next_body / SEGMENT_MESSAGES + 1
+    }
+
     fn location(&self, body: u32) -> Option<Location> {
         let len = self.bodies.get(&body)?.bytes.len() as u32;
         Some(Location { segment: body / SEGMENT_MESSAGES + 1, offset: body, len })
@@ -334,6 +334,7 @@ impl State {
         for tree in trees {
             self.definitions.remove(&tree);
             self.next_seqs.remove(&tree);
+            self.seen.remove(&tree);
             self.entries.retain(|(queue, _), _| *queue != tree);
         }
     }
@@ -351,6 +352,9 @@ impl State {
         }
         for (&queue, &next) in &self.next_seqs {
             sink(Recovered::NextSeq(queue, next));
+        }
+        for (&queue, seen) in &self.seen {
+            sink(Recovered::Seen { queue, oldest: seen.oldest, ids: seen.restored() });
         }
         let mut messages = 0;
         for (&(queue, seq), entry) in &self.entries {

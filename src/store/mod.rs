@@ -26,6 +26,7 @@ mod memory;
 pub mod record;
 #[cfg(feature = "server")]
 mod recovery;
+mod seen;
 #[cfg(feature = "server")]
 mod space;
 mod stats;
@@ -41,7 +42,8 @@ pub use self::lock::holder;
 pub use self::memory::{MemoryStore, State};
 pub use self::stats::{COMMIT_BOUNDS_MICROS, StoreStats};
 use crate::broker::{
-    Batch, Committed, EntryState, Loaded, Location, Message, QueueDefinition, QueueId, Restored, Seq, Wanted,
+    Batch, Committed, EntryState, Loaded, Location, Message, QueueDefinition, QueueId, Restored, SeenId, Seq,
+    Wanted,
 };
 
 /// A place for records that survives crashes; one shard of it, owned by this process.
@@ -139,6 +141,9 @@ pub enum Recovered {
     Queue(Arc<QueueDefinition>),
     /// The sequence number the queue continues with.
     NextSeq(QueueId, u64),
+    /// The ids the queue remembers, each with its segment, growing by number; all below `oldest` are forgotten.
+    #[allow(missing_docs)] // the text names the fields
+    Seen { queue: QueueId, oldest: u64, ids: Vec<(SeenId, u32)> },
     /// A message.
     Entry(Restored),
 }

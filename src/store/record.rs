@@ -11,13 +11,15 @@
 //! ```
 
 mod embedded;
+mod seen;
 
 use std::sync::Arc;
 
 pub use self::embedded::{
     Packed, definition_from_bytes, definition_to_bytes, state_from_bytes, state_to_bytes,
 };
-use crate::broker::{EntryState, Message, QueueDefinition, QueueId, Seq};
+pub use self::seen::{SEEN_ID_BYTES, encode_seen};
+use crate::broker::{EntryState, Message, QueueDefinition, QueueId, SeenId, Seq};
 use crate::time::Millis;
 
 const TAG_PUT: u8 = 1;
@@ -28,6 +30,7 @@ const TAG_MOVE: u8 = 5;
 const TAG_DEFINE: u8 = 6;
 const TAG_DELETE: u8 = 7;
 const TAG_NEXT_SEQ: u8 = 8;
+const TAG_SEEN: u8 = 9;
 
 const FLAG_FIRST_ACQUIRER: u8 = 1;
 const FLAG_EXPIRES: u8 = 2;
@@ -152,6 +155,15 @@ pub enum Written<'a> {
         to: (QueueId, Seq),
         /// Its state there.
         state: Arc<EntryState>,
+    },
+    /// `Record::Seen`.
+    Seen {
+        /// The queue.
+        queue: QueueId,
+        /// The ids.
+        ids: Vec<SeenId>,
+        /// All below are forgotten.
+        oldest: u64,
     },
     /// `Record::Define`.
     Define(Arc<QueueDefinition>),
@@ -307,6 +319,7 @@ pub fn decode<'a>(input: &mut &'a [u8]) -> Result<Written<'a>, DecodeError> {
             let (queue, next) = decode_key(input)?;
             Ok(Written::NextSeq(queue, next.0))
         }
+        [TAG_SEEN] => seen::decode_seen(input),
         [tag] => Err(DecodeError::Tag(tag)),
     }
 }

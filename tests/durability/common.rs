@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use verdict::broker::{
     Batch, Committed, EntryState, Lifetime, Location, Message, QueueDefinition, QueueId, QueuePolicy, Record,
-    Restored, Seq, Ticket,
+    Restored, SeenId, Seq, Ticket,
 };
 use verdict::store::{JournalStore, Options, Recovered, Recovery, Store, StoreError, StoreEvent};
 
@@ -80,6 +80,8 @@ pub struct Opened {
     pub queues: Vec<QueueDefinition>,
     pub next_seqs: BTreeMap<u32, u64>,
     pub entries: Vec<Restored>,
+    /// By queue: what is forgotten, and the ids with their segments.
+    pub seen: BTreeMap<u32, (u64, Vec<(SeenId, u32)>)>,
 }
 
 pub fn open(dir: &Path, options: Options) -> Opened {
@@ -94,6 +96,7 @@ pub fn try_open(dir: &Path, options: Options) -> Result<Opened, StoreError> {
     });
     let store = JournalStore::open(dir, options, notify)?;
     let (mut queues, mut next_seqs, mut entries) = (Vec::new(), BTreeMap::new(), Vec::new());
+    let mut seen = BTreeMap::new();
     let report = store.recover(&mut |found| match found {
         Recovered::Queue(definition) => {
             assert!(next_seqs.is_empty() && entries.is_empty(), "definitions come first");
@@ -101,6 +104,10 @@ pub fn try_open(dir: &Path, options: Options) -> Result<Opened, StoreError> {
         }
         Recovered::NextSeq(queue, next) => {
             next_seqs.insert(queue.0, next);
+        }
+        Recovered::Seen { queue, oldest, ids } => {
+            assert!(ids.is_sorted_by_key(|(id, _)| id.number), "ids come in order");
+            seen.insert(queue.0, (oldest, ids));
         }
         Recovered::Entry(entry) => {
             if let Some(last) = entries.last() {
@@ -110,7 +117,7 @@ pub fn try_open(dir: &Path, options: Options) -> Result<Opened, StoreError> {
             entries.push(entry);
         }
     })?;
-    Ok(Opened { store, events, report, queues, next_seqs, entries })
+    Ok(Opened { store, events, report, queues, next_seqs, entries, seen })
 }
 
 impl Opened {

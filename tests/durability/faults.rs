@@ -10,6 +10,7 @@ use verdict::broker::{Batch, Committed, Record, Ticket};
 use verdict::store::{Fault, Options, Store, StoreError, StoreEvent};
 
 use crate::common::*;
+use crate::ids::seen;
 
 fn poisoned_by(fault: &str) {
     let dir = tempfile::tempdir().unwrap();
@@ -161,4 +162,27 @@ fn a_full_disk_refuses_new_messages_takes_settlements_and_recovers_by_itself() {
     store.commit(vec![put(2, taken + 1, b"room again")]).unwrap();
     drop(store);
     assert_eq!(open(&dir, options()).contents(), [(2, taken + 1, b"room again".to_vec())]);
+}
+
+#[test]
+fn a_full_disk_refuses_a_message_with_its_id_but_no_id_alone() {
+    let Some(disk) = SmallDisk::new() else { return };
+    let dir = disk.0.path().join("data");
+    // With a reserve: the index is to be opened again.
+    let options = || Options { checkpoint_interval: Duration::from_secs(3600), ..Options::default() };
+    let store = open(&dir, options());
+    let mut taken = 0u64;
+    let refused = loop {
+        match store.commit(vec![put(2, taken + 1, &[3; 100_000]), seen([taken + 1], 1)]) {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+        assert!(taken < 10_000, "48 MiB are never full");
+    };
+    assert!(matches!(refused, StoreError::Full(_)), "{refused}");
+    store.commit(vec![seen([taken + 7], 1)]).unwrap();
+    drop(store);
+    let (_, ids) = open(&dir, options()).seen.remove(&2).unwrap();
+    let expected: Vec<u64> = (1..=taken).chain([taken + 7]).collect();
+    assert_eq!(ids.iter().map(|(id, _)| id.number).collect::<Vec<_>>(), expected);
 }

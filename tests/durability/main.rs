@@ -3,6 +3,7 @@
 mod basics;
 mod common;
 mod faults;
+mod ids;
 mod model;
 mod rebuild;
 mod tails;

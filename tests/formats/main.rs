@@ -1,22 +1,22 @@
 //! Directories written by earlier versions are opened by this one, with everything in them.
 //!
-//! `v1` was written by `write_v1` below and is never changed again; a new format gets a directory and a test
-//! of its own.
+//! `v1` was written by `write_v1` below and `v2` by `write_v2`; they are never changed again. A new format gets a
+//! directory and a test of its own. Version 2 has ids of messages (`Record::Seen`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use verdict::broker::{
-    Annotations, Batch, Cause, Death, DeathReason, EntryState, Failure, FailureOutcome, Lifetime, Message,
-    QueueDefinition, QueueId, QueuePolicy, Record, Restored, Seq, Ticket,
+    Annotations, Batch, Cause, Death, DeathReason, EntryState, Failure, FailureOutcome, Fingerprint,
+    Lifetime, Message, QueueDefinition, QueueId, QueuePolicy, Record, Restored, SeenId, Seq, Ticket,
 };
 use verdict::store::check::check;
 use verdict::store::{JournalStore, Options, Recovered, Store};
 use verdict::time::Millis;
 
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/v1")
+fn fixture(version: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/formats/v{version}"))
 }
 
 fn options() -> Options {
@@ -102,7 +102,15 @@ fn open(dir: &Path) -> JournalStore {
     JournalStore::open(dir, options(), Box::new(|_| {})).unwrap()
 }
 
-fn write(dir: &Path) {
+fn id(number: u64) -> SeenId {
+    SeenId { number, key: Fingerprint([number as u8; 16]), at: Millis(1_700_000_000_000 + number) }
+}
+
+fn seen(numbers: std::ops::RangeInclusive<u64>, oldest: u64) -> Record {
+    Record::Seen { queue: QueueId(2), ids: numbers.map(id).collect(), oldest }
+}
+
+fn write(dir: &Path, version: u32) {
     let queue = QueueId(2);
     let store = open(dir);
     commit(&store, vec![Record::Define(Arc::new(definition()))]);
@@ -112,6 +120,9 @@ fn write(dir: &Path) {
     commit(&store, vec![Record::Count { queue, seq: Seq(2), delivery_count: 7, acquired_count: 8 }]);
     let to = (queue.dead_letter(), Seq(1));
     commit(&store, vec![Record::Move { from: (queue, Seq(3)), to, state: Arc::new(state()) }]);
+    if version >= 2 {
+        commit(&store, vec![seen(1..=600, 1)]);
+    }
     drop(store);
     // Part of it is in the index and part in the journal only, as after a crash.
     let store = open(dir);
@@ -121,21 +132,35 @@ fn write(dir: &Path) {
         vec![Record::Define(Arc::new(QueueDefinition { id: QueueId(4), name: "x".into(), ..definition() }))],
     );
     commit(&store, vec![Record::Delete(QueueId(4)), Record::Settle { queue, seq: Seq(5) }]);
+    if version >= 2 {
+        commit(&store, vec![seen(601..=601, 500)]);
+    }
     copy(dir, &dir.with_extension("crashed"));
 }
 
 #[test]
 #[ignore = "writes a new fixture: only for a new format"]
 fn write_v1() {
+    write_fixture(1);
+}
+
+#[test]
+#[ignore = "writes a new fixture: only for a new format"]
+fn write_v2() {
+    write_fixture(2);
+}
+
+fn write_fixture(version: u32) {
     let scratch = tempfile::tempdir().unwrap();
     let dir = scratch.path().join("data");
-    write(&dir);
+    write(&dir, version);
     let crashed = dir.with_extension("crashed");
     std::fs::remove_file(crashed.join("lock")).unwrap();
     // Zeros at the end are left out: the journal's are only room, and sled's are put back by `unpack`.
-    trim(&crashed.join("journal/0000000002.seg"), 64);
+    let newest = if version == 1 { "0000000002.seg" } else { "0000000003.seg" };
+    trim(&crashed.join("journal").join(newest), 64);
     trim(&crashed.join("index/db"), 0);
-    copy(&crashed, &fixture());
+    copy(&crashed, &fixture(version));
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -159,22 +184,28 @@ fn trim(path: &Path, keep: usize) {
 }
 
 /// The fixture, as it was before it was trimmed.
-fn unpack(dir: &Path) {
-    copy(&fixture(), dir);
+fn unpack(dir: &Path, version: u32) {
+    copy(&fixture(version), dir);
     let db = std::fs::OpenOptions::new().write(true).open(dir.join("index/db")).unwrap();
     db.set_len(524_287).unwrap();
 }
 
-fn expect_everything(dir: &Path) {
+fn expect_everything(dir: &Path, version: u32) {
     let store = open(dir);
-    let (mut queues, mut entries) = (Vec::new(), Vec::<Restored>::new());
+    let (mut queues, mut entries, mut ids) = (Vec::new(), Vec::<Restored>::new(), Vec::new());
     let mut sink = |found| match found {
         Recovered::Queue(definition) => queues.push((*definition).clone()),
         Recovered::Entry(entry) => entries.push(entry),
+        Recovered::Seen { queue, oldest, ids: found } => {
+            assert_eq!((queue, oldest), (QueueId(2), 500));
+            ids.extend(found.into_iter().map(|(id, _)| id));
+        }
         Recovered::NextSeq(queue, next) => assert_eq!(next, if queue == QueueId(2) { 10 } else { 2 }),
     };
     store.recover(&mut sink).unwrap();
     assert_eq!(queues, [definition()]);
+    let numbers = if version >= 2 { 500..602 } else { 0..0 };
+    assert_eq!(ids, numbers.map(id).collect::<Vec<_>>());
     let keys: Vec<_> = entries.iter().map(|entry| (entry.queue.0, entry.seq.0)).collect();
     assert_eq!(keys, [(2, 2), (2, 4), (2, 6), (2, 7), (2, 8), (2, 9), (3, 1)]);
     let locations: Vec<_> = entries.iter().map(|entry| entry.location).collect();
@@ -196,31 +227,37 @@ fn expect_everything(dir: &Path) {
 }
 
 #[test]
-fn v1_is_opened_with_everything_in_it() {
-    let dir = tempfile::tempdir().unwrap();
-    unpack(dir.path());
-    let report = check(dir.path()).unwrap();
-    assert!(report.is_ok(), "{report}");
-    expect_everything(dir.path());
+fn every_version_is_opened_with_everything_in_it() {
+    for version in [1, 2] {
+        let dir = tempfile::tempdir().unwrap();
+        unpack(dir.path(), version);
+        let report = check(dir.path()).unwrap();
+        assert!(report.is_ok(), "{report}");
+        expect_everything(dir.path(), version);
+        // And again, once it is of this version.
+        expect_everything(dir.path(), version);
+    }
 }
 
 #[test]
-fn v1_is_opened_from_its_journal_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    copy(&fixture().join("journal"), &dir.path().join("journal"));
-    expect_everything(dir.path());
+fn every_version_is_opened_from_its_journal_alone() {
+    for version in [1, 2] {
+        let dir = tempfile::tempdir().unwrap();
+        copy(&fixture(version).join("journal"), &dir.path().join("journal"));
+        expect_everything(dir.path(), version);
+    }
 }
 
 #[test]
 fn a_later_format_is_refused_with_both_versions_named() {
     let dir = tempfile::tempdir().unwrap();
-    unpack(dir.path());
+    unpack(dir.path(), 2);
     let path = dir.path().join("journal/0000000002.seg");
     let mut bytes = std::fs::read(&path).unwrap();
-    bytes[8] = 2;
+    bytes[8] = 3;
     let crc = crc32fast::hash(&bytes[..60]);
     bytes[60..64].copy_from_slice(&crc.to_le_bytes());
     std::fs::write(&path, bytes).unwrap();
     let error = JournalStore::open(dir.path(), options(), Box::new(|_| {})).expect_err("refused");
-    assert!(error.to_string().contains("format version 2, this verdict knows 1"), "{error}");
+    assert!(error.to_string().contains("format version 3, this verdict knows 2"), "{error}");
 }

@@ -16,6 +16,10 @@ pub struct Wanted {
     pub priority: u8,
     /// header.ttl.
     pub ttl_ms: Option<u32>,
+    /// properties.message-id.
+    pub key: Option<u64>,
+    /// properties.group-id, 0: none.
+    pub group: u8,
 }
 
 /// A message as a consumer got it.
@@ -41,6 +45,8 @@ pub struct Got {
     pub dead_attempts: Option<u32>,
     /// The annotation `modified` outcomes of the simulation set.
     pub mark: Option<u32>,
+    /// properties.group-id, 0: none.
+    pub group: u8,
 }
 
 /// Annotation set by the simulation's `modified`.
@@ -87,9 +93,36 @@ pub fn header(wanted: &Wanted) -> Vec<u8> {
     out
 }
 
+/// The properties section (part 3.2.4), if there is anything in it.
+fn properties(wanted: &Wanted) -> Vec<u8> {
+    if wanted.key.is_none() && wanted.group == 0 {
+        return Vec::new();
+    }
+    let mut fields = match wanted.key {
+        // The types a message-id may have; ulong and string, so that equal keys are of one type.
+        Some(key) if key % 2 == 0 => [&[0x80][..], &key.to_be_bytes()].concat(),
+        Some(key) => [&[0xa1, 8][..], format!("{key:08x}").as_bytes()].concat(),
+        None => vec![0x40],
+    };
+    fields.extend([0x40; 9]);
+    match wanted.group {
+        0 => fields.push(0x40),
+        group => fields.extend([0xa1, 1, b'a' + group]),
+    }
+    let mut out = vec![0x00, 0x53, 0x73, 0xc0, fields.len() as u8 + 1, 11];
+    out.extend(fields);
+    out
+}
+
+/// The group of a message as the broker keeps it.
+pub fn group_of(payload: &[u8]) -> u8 {
+    read(payload).expect("the broker keeps a message as it was published").group
+}
+
 /// All sections of a message.
 pub fn encode(wanted: &Wanted) -> Vec<u8> {
     let mut out = header(wanted);
+    out.extend(properties(wanted));
     out.extend(data(wanted.id, wanted.size));
     out
 }
@@ -111,6 +144,12 @@ pub fn read(mut bytes: &[u8]) -> Result<Got, String> {
             0x70 => read_header(&value, &mut got)?,
             0x71 => {}
             0x72 => read_annotations(&value, &mut got)?,
+            0x73 => {
+                let fields = value.items()?;
+                if let Some(Kind::Bytes([group])) = fields.get(10).map(|field| &field.kind) {
+                    got.group = group - b'a';
+                }
+            }
             0x75 => {
                 let Kind::Bytes(body_bytes) = value.kind else { return Err("data is not binary".into()) };
                 let id = body_bytes.get(..8).ok_or("a body of less than 8 bytes")?;

@@ -14,7 +14,13 @@ use verdict::{
     time::Millis,
 };
 
-use crate::{body, model::Answer, note, plan::ConsumerPlan, scene::Scene};
+use crate::{
+    body,
+    model::{Answer, Floor},
+    note,
+    plan::ConsumerPlan,
+    scene::Scene,
+};
 
 /// What a consumer may say, in the order of `ConsumerPlan::weights`.
 const ANSWERS: [Answer; 7] = [
@@ -42,7 +48,7 @@ pub struct Consumer {
     allowance: i64,
     held: Vec<Held>,
     /// Answers not confirmed yet: message, answer, failures that must be counted by then.
-    unconfirmed: BTreeMap<u32, (u64, Answer, u32)>,
+    unconfirmed: BTreeMap<u32, (u64, Answer, Floor)>,
     draining: bool,
 }
 

@@ -14,8 +14,8 @@ use std::{
 
 use verdict::{
     broker::{
-        Batch, Command, Committed, EntryState, Loaded, Location, Message, QueueDefinition, QueueId, Record,
-        Restored, Seq, Wanted,
+        Batch, Command, Committed, EntryState, Fingerprint, Loaded, Location, Message, QueueDefinition,
+        QueueId, Record, Restored, SeenId, Seq, Wanted,
     },
     time::Millis,
 };
@@ -60,6 +60,10 @@ pub struct Disk {
     offset: u32,
     pending: VecDeque<Submitted>,
     gather: Option<(Millis, Vec<Submitted>)>,
+    /// Keys of messages that came, by queue and number, and the segment each is in.
+    seen: BTreeMap<(QueueId, u64), (SeenId, u32)>,
+    /// Below which they are forgotten.
+    oldest_seen: BTreeMap<QueueId, u64>,
     /// There is no room for new messages.
     pub full: bool,
     /// Places of messages whose `Put` was refused or left out, wherever later records say they went: what
@@ -78,9 +82,10 @@ pub struct Disk {
 impl Disk {
     /// Takes a batch.
     pub fn submit(&mut self, node: QueueId, batch: Batch) {
-        let puts = batch.records.iter().filter(|record| matches!(record, Record::Put { .. })).count();
+        let put = batch.records.iter().any(|record| matches!(record, Record::Put { .. }));
+        let fresh = |record: &Record| matches!(record, Record::Put { .. } | Record::Seen { .. });
         assert!(
-            puts == 0 || puts == batch.records.len(),
+            !put || batch.records.iter().all(fresh),
             "a batch with new messages has something else, which is lost if they are refused"
         );
         self.pending.push_back(Submitted { node, batch });
@@ -142,10 +147,12 @@ impl Disk {
                 continue;
             }
             let mut locations = Vec::new();
+            let seen = batch.records.iter().any(|record| matches!(record, Record::Seen { .. }));
+            let seen = seen.then_some(self.segment);
             for record in batch.records {
                 self.apply(record, &gone, &mut locations);
             }
-            reports.push((node, Command::Committed(Committed { ticket, locations })));
+            reports.push((node, Command::Committed(Committed { ticket, locations, seen })));
         }
         reports
     }
@@ -197,6 +204,7 @@ impl Disk {
             Record::Keep { queue, seq, location, state } => {
                 locations.push(self.keep((queue, seq), location, state));
             }
+            Record::Seen { queue, ids, oldest } => self.note_seen(queue, &ids, oldest),
             Record::Define(definition) => {
                 self.definitions.insert(definition.id, definition);
             }
@@ -206,6 +214,32 @@ impl Disk {
                 self.by_id.retain(|_, (at, _)| at.main() != queue.main());
             }
         }
+    }
+
+    fn note_seen(&mut self, queue: QueueId, ids: &[SeenId], oldest: u64) {
+        let known = self.oldest_seen.entry(queue).or_insert(0);
+        assert!(oldest >= *known, "what is forgotten of {queue:?} shrank from {known} to {oldest}");
+        *known = oldest;
+        assert!(ids.iter().all(|id| id.number >= oldest), "keys are written that are forgotten");
+        let segment = self.segment;
+        self.seen.extend(ids.iter().map(|id| ((queue, id.number), (*id, segment))));
+        self.seen.retain(|(at, number), _| *at != queue || *number >= oldest);
+    }
+
+    /// A message's bytes.
+    pub fn body(&self, location: &Location) -> Option<Arc<Message>> {
+        self.bodies.get(location).cloned()
+    }
+
+    /// Whether a key is safe.
+    pub fn remembers(&self, key: &Fingerprint) -> bool {
+        self.seen.values().any(|(id, _)| id.key == *key)
+    }
+
+    /// The keys a queue remembers, found at recovery.
+    pub fn seen(&self, queue: QueueId) -> (u64, Vec<(SeenId, u32)>) {
+        let ids = self.seen.range((queue, 0)..=(queue, u64::MAX)).map(|(_, seen)| *seen).collect();
+        (self.oldest_seen.get(&queue).copied().unwrap_or(0), ids)
     }
 
     fn put(&mut self, place: Place, message: Arc<Message>) -> Location {
@@ -289,6 +323,8 @@ impl Disk {
                 stored.location.segment
             );
         }
+        let left = self.seen.iter().find(|(_, (_, at))| *at <= segment);
+        assert!(left.is_none(), "keys are in segments up to {segment}, said to be evacuated: {left:?}");
         self.bodies.retain(|location, _| location.segment > segment);
         self.deleted_through = Some(segment);
     }

@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use verdict::{
     auth::{Authenticator, Verdict},
     broker::{
-        Command, ConnectionId, ConsumerId, Effect, Lifetime, Node, QueueDefinition, QueueId,
-        policy::QueuePolicy,
+        Command, ConnectionId, ConsumerId, Effect, Filter, Lifetime, Loaded, Location, Look, Node,
+        QueueDefinition, QueueId, ReplayLetter, ReplayLetters, Seen, Seq, Wanted, policy::QueuePolicy,
     },
-    container::{Host, NoPlace, Place, Wish},
+    container::{Host, NoPlace, Place, Wish, reader::READER},
     time::Millis,
 };
 
-use crate::{alone::Alone, credit::Credits, disk::Disk, note, rng::Rng};
+use crate::{alone::Alone, credit::Credits, disk::Disk, grouped::Grouped, note, rng::Rng};
 
 struct Tenant {
     node: Node,
@@ -25,6 +25,7 @@ struct Tenant {
     /// It has not had its first turn.
     fresh: bool,
     alone: Alone,
+    grouped: Grouped,
 }
 
 /// All nodes and the disk below them.
@@ -44,6 +45,8 @@ pub struct House {
     evacuating: Option<(u32, BTreeSet<QueueId>)>,
     /// Evacuations done, for the report of a run.
     pub evacuations: u64,
+    /// Turns after which messages were held by their groups, for the same.
+    pub held: u64,
     seeds: Rng,
     subscriptions: BTreeMap<ConsumerId, Subscription>,
     credits: Credits,
@@ -75,6 +78,7 @@ impl House {
             loads: Vec::new(),
             evacuating: None,
             evacuations: 0,
+            held: 0,
             seeds,
             subscriptions: BTreeMap::new(),
             credits: Credits::default(),
@@ -102,7 +106,7 @@ impl House {
         self.nodes.get(&id).map(|tenant| &tenant.node)
     }
 
-    fn add(&mut self, definition: QueueDefinition, node: Node) {
+    fn add(&mut self, definition: QueueDefinition, node: Node, grouped: Grouped) {
         let id = definition.id;
         let mut mailbox = VecDeque::new();
         mailbox.extend(self.memory_bytes.map(|bytes| Command::MemoryBudget { bytes }));
@@ -110,7 +114,7 @@ impl House {
         self.names.insert(definition.name, id);
         self.nodes.insert(
             id,
-            Tenant { node, mailbox, results: VecDeque::new(), fresh: true, alone: Alone::default() },
+            Tenant { node, mailbox, results: VecDeque::new(), fresh: true, alone: Alone::default(), grouped },
         );
     }
 
@@ -119,9 +123,44 @@ impl House {
         self.next_id += 2;
         let policy = self.policies.get(&name).cloned().unwrap_or_default();
         let definition = QueueDefinition { id, name, policy, lifetime, shard: 0, settings: String::new() };
-        let node = Node::create(definition.clone(), self.seeds.next());
-        self.add(definition, node);
+        let node = Node::create(definition.clone(), self.seeds.next()).with_reader(READER);
+        let grouped = Grouped::new(&definition.policy);
+        self.add(definition, node, grouped);
         id
+    }
+
+    /// Some of a node's dead letters are put back; which, by the numbers of the messages.
+    pub fn replay(&mut self, id: QueueId, name: &str, now: Millis, rng: &mut Rng) -> Vec<u64> {
+        let Some(tenant) = self.nodes.get_mut(&id) else { return Vec::new() };
+        let filter = Filter::default();
+        let look = Look { dead_letter: true, from: Seq(0), scan: 1000, limit: 1000, filter: &filter };
+        let mut wanted = tenant.node.look(look).seen;
+        wanted.retain(|_| rng.one_in(2));
+        let tree = id.dead_letter();
+        let disk = &self.disk;
+        let read = |seen: &Seen| {
+            let location = seen.location.unwrap_or(Location { segment: 0, offset: 0, len: 0 });
+            disk.load(tree, Wanted { seq: seen.seq, location, state: seen.state_paged })
+        };
+        let read: Vec<_> = wanted.iter().map(|seen| (seen, read(seen))).collect();
+        let letter = |(seen, loaded): &(&Seen, Loaded)| ReplayLetter {
+            seq: seen.seq,
+            acquired_count: seen.acquired_count,
+            state: loaded.state.clone(),
+        };
+        let letters = ReplayLetters {
+            id: name.into(),
+            letters: read.iter().map(letter).collect(),
+            watch: rng.one_in(2),
+        };
+        tenant.node.replay(now, letters);
+        tenant.fresh = true;
+        let moved = read.iter().filter(|(seen, _)| tenant.node.look_at(true, seen.seq).is_none());
+        let number = |(seen, loaded): &(&Seen, Loaded)| {
+            let message = seen.message.as_ref().or(loaded.body.as_ref()).expect("a readable letter");
+            crate::body::id_of(message.payload())
+        };
+        moved.map(number).collect()
     }
 
     /// Puts a command into a node's mailbox.
@@ -152,6 +191,7 @@ impl House {
             note!(now, "{id:?} <- {}", crate::words::command(&command));
             self.credits.told(&command);
             tenant.alone.told(&command);
+            tenant.grouped.told(&command);
             tenant.node.apply(now, command, &mut effects);
         }
         let breaker = tenant.node.breaker();
@@ -163,8 +203,12 @@ impl House {
                 let takes = wish.is_some_and(|wish| !wish.browse && !wish.presettled);
                 let main = wish.is_some_and(|wish| !wish.dead_letter);
                 tenant.alone.did(effect, takes, main.then_some(breaker), now);
+                if let Some(wish) = wish.filter(|wish| !wish.browse && !wish.dead_letter) {
+                    tenant.grouped.did(effect, wish.presettled);
+                }
             }
         }
+        self.held += u64::from(tenant.node.counts().0.held > 0);
         while let Some(batch) = tenant.node.take_batch() {
             note!(
                 now,
@@ -316,15 +360,23 @@ impl House {
         self.evacuating = None;
         for definition in self.disk.definitions() {
             let id = definition.id;
-            let mut node = Node::new(definition.clone(), self.seeds.next());
+            let mut node = Node::new(definition.clone(), self.seeds.next()).with_reader(READER);
+            let mut grouped = Grouped::new(&definition.policy);
+            let (oldest, ids) = self.disk.seen(id);
+            node.restore_seen(oldest, ids);
             for dead_letter in [false, true] {
                 let queue = if dead_letter { id.dead_letter() } else { id };
                 node.restore_next_seq(dead_letter, self.disk.next_seq(queue));
             }
             for restored in self.disk.restored(id) {
+                let body = self.disk.body(&restored.location).filter(|_| !restored.queue.is_dead_letter());
+                if let Some(body) = body {
+                    let (mortal, state) = (restored.expires.is_some(), restored.state.as_deref());
+                    grouped.recovered(restored.seq, body.payload(), mortal, state);
+                }
                 node.restore(restored);
             }
-            self.add(definition, node);
+            self.add(definition, node, grouped);
         }
     }
 

@@ -2,7 +2,9 @@
 //!
 //! Invariant: a plan is drawn whole from the seed before the run begins.
 
-use verdict::broker::policy::{BreakerPolicy, ExpiredTo, QueuePolicy, RetryDelay, WhenFull};
+use verdict::broker::policy::{
+    BreakerPolicy, Detect, DuplicatePolicy, ExpiredTo, QueuePolicy, RetryDelay, RetryOrder, WhenFull,
+};
 
 use crate::{rng::Rng, wants::Wants};
 
@@ -27,6 +29,8 @@ pub struct Plan {
     pub full_one_in: u64,
     /// The store wants a segment emptied once in so many steps.
     pub evacuate_one_in: u64,
+    /// Somebody replays dead letters of a queue once in so many steps.
+    pub replay_one_in: u64,
     /// Memory for a node's bodies, where it is little.
     pub memory_bytes: Option<u64>,
 }
@@ -98,6 +102,10 @@ pub struct ProducerPlan {
     pub size: u64,
     /// With priorities of all kinds.
     pub priorities: bool,
+    /// Sent with the message-id of one before.
+    pub repeats: u64,
+    /// Groups its messages are of (0: none).
+    pub groups: u64,
     /// Longest pause.
     pub pause_ms: u64,
 }
@@ -165,6 +173,7 @@ impl Plan {
             restart_one_in: rarely(4, 500, 1500),
             full_one_in: rarely(5, 100, 400),
             evacuate_one_in: rarely(2, 30, 200),
+            replay_one_in: rarely(2, 20, 200),
             memory_bytes: if rng.one_in(4) { Some(rng.range(0, 4000)) } else { None },
             pipe_ms: rng.pick(&[0, 2, 20]),
             disk_ms: rng.pick(&[0, 3, 30]),
@@ -211,9 +220,23 @@ fn queue(at: usize, rng: &mut Rng) -> QueuePlan {
         stranded_after_ms: rng.range(50, 1000),
         crash_suspects: rng.below(3) as u32,
         breaker: breaker(strict, rng),
+        duplicates: duplicates(rng),
+        // On a strict queue what comes back comes back first, which is not so with what its group holds back.
+        retry_order: if !strict && rng.one_in(2) { RetryOrder::Group } else { RetryOrder::Message },
         ..QueuePolicy::default()
     };
     QueuePlan { name: format!("q{at}"), policy, strict, filtered: false }
+}
+
+/// A window that is large enough for a whole run, or a small one, of which less is known.
+fn duplicates(rng: &mut Rng) -> DuplicatePolicy {
+    let detect = if rng.one_in(2) { Detect::MessageId } else { Detect::Off };
+    let large = DuplicatePolicy { detect, ..DuplicatePolicy::default() };
+    if rng.one_in(4) {
+        DuplicatePolicy { window_ms: rng.range(1, 2000), count: rng.range(1, 40) as usize, ..large }
+    } else {
+        large
+    }
 }
 
 /// On a strict queue what comes back comes back first, which is not so with what failed a breaker's probe.
@@ -248,6 +271,8 @@ fn producer(queue: usize, rng: &mut Rng) -> LinkPlan {
         mortal: rng.pick(&[0, 0, 0, 300]),
         size: rng.pick(&[8, 40, 300, 5000]),
         priorities: rng.one_in(4),
+        repeats: rng.pick(&[0, 100, 500]),
+        groups: rng.pick(&[0, 1, 2, 5]),
         pause_ms: rng.pick(&[0, 3, 50]),
     });
     LinkPlan { queue, detach_one_in: if rng.one_in(4) { 60 } else { 0 }, second: rng.one_in(6), habit }

@@ -100,6 +100,8 @@ impl Producer {
             durable: rng.per_mille(self.plan.durable),
             priority: if self.plan.priorities { rng.below(10) as u8 } else { 4 },
             ttl_ms: rng.per_mille(self.plan.mortal).then(|| rng.range(1, 400) as u32),
+            key: scene.model.key_for(self.queue, rng.per_mille(self.plan.repeats), rng),
+            group: rng.range(0, self.plan.groups) as u8,
         };
         let settled = rng.per_mille(self.plan.settled);
         note!(scene.now, "link {key} publishes {wanted:?} settled {settled}");

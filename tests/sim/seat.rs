@@ -64,4 +64,10 @@ pub struct Report {
     pub left_out: u64,
     /// Evacuations done.
     pub evacuations: u64,
+    /// Dead letters put back.
+    pub replayed: u64,
+    /// Messages accepted and not queued, as others had come with their keys.
+    pub duplicates: u64,
+    /// Turns after which messages were held by their groups.
+    pub held: u64,
 }

@@ -42,6 +42,10 @@ pub fn record(record: &Record) -> String {
         }
         Record::Move { from, to, .. } => format!("Move {}:{} -> {}:{}", from.0.0, from.1.0, to.0.0, to.1.0),
         Record::Keep { queue, seq, .. } => format!("Keep {}:{}", queue.0, seq.0),
+        Record::Seen { queue, ids, oldest } => {
+            let numbers: Vec<u64> = ids.iter().map(|id| id.number).collect();
+            format!("Seen {} {numbers:?}, none below {oldest}", queue.0)
+        }
         Record::Define(definition) => format!("Define {}", definition.name),
         Record::Delete(queue) => format!("Delete {}", queue.0),
     }

@@ -158,6 +158,8 @@ impl World {
             refused: house.disk.refused,
             left_out: house.disk.left_out,
             evacuations: house.evacuations,
+            duplicates: model.duplicates(),
+            held: house.held,
             ..report
         }
     }
@@ -232,6 +234,7 @@ impl World {
                 let place = Place { queue: self.house.queue_of(id), dead: link.dead_letter };
                 for delivery in deliveries.iter().filter(|_| !link.browse) {
                     let message = body::id_of(delivery.message.payload());
+                    self.model.only_once(message, &self.house.disk);
                     self.model.handed(message, delivery, *consumer, place, link.presettled, self.now);
                     if wire.is_none() {
                         self.model.cut_one(message);
@@ -311,6 +314,7 @@ impl World {
         let mut happens = |one_in: u64| one_in > 0 && self.rng.one_in(one_in);
         let (cut, crash, restart) =
             (happens(plan.cut_one_in), happens(plan.crash_one_in), happens(plan.restart_one_in));
+        let replay = happens(plan.replay_one_in);
         if happens(plan.evacuate_one_in) {
             self.house.evacuate(&mut self.rng);
         }
@@ -318,6 +322,9 @@ impl World {
             let full = !self.house.disk.full;
             note!(self.now, "the disk is full: {full}");
             self.house.set_full(full);
+        }
+        if replay {
+            self.replay();
         }
         if cut {
             let at = self.rng.below(self.seats.len() as u64) as usize;
@@ -327,6 +334,22 @@ impl World {
             self.crash();
         } else if restart {
             self.restart();
+        }
+    }
+
+    /// Somebody looks at the dead letters of a queue and has some put back.
+    fn replay(&mut self) {
+        let nodes = self.house.ids();
+        if nodes.is_empty() {
+            return;
+        }
+        let id = nodes[self.rng.below(nodes.len() as u64) as usize];
+        let name = self.rng.pick(&["r0", "r1", "r2"]);
+        let moved = self.house.replay(id, name, self.now, &mut self.rng);
+        note!(self.now, "{id:?} replay {name} of messages {moved:?}");
+        self.report.replayed += moved.len() as u64;
+        for message in moved {
+            self.model.replayed(message, name, Place { queue: self.house.queue_of(id), dead: false });
         }
     }
 

@@ -109,7 +109,10 @@ impl House {
                     locations.push(Some(location));
                 }
             }
-            self.mail.push_back((id, Command::Committed(Committed { ticket: batch.ticket, locations })));
+            self.mail.push_back((
+                id,
+                Command::Committed(Committed { ticket: batch.ticket, locations, seen: None }),
+            ));
         }
         for effect in mine {
             match effect {

@@ -23,7 +23,7 @@ fn answers_are_grouped_and_keep_their_order() {
 fn ledger_with_both() -> Ledger {
     let mut ledger = Ledger::new();
     ledger.gone(QueueId(0), 1);
-    ledger.put(QueueId(0), 2, message(), Some((ProducerId(1), 7)));
+    ledger.put(QueueId(0), 2, message(), Some((ProducerId(1), 7)), None);
     ledger.count(QueueId(0), 2, 1, 1);
     ledger
 }
@@ -63,7 +63,7 @@ fn new_messages_come_first_and_alone() {
 fn what_is_recorded_between_two_batches_of_a_turn_comes_after_both() {
     let mut ledger = ledger_with_both();
     let mut tickets = vec![ledger.take_batch().map(|b| b.ticket)];
-    let pending = ledger.put(QueueId(0), 3, message(), Some((ProducerId(1), 8)));
+    let pending = ledger.put(QueueId(0), 3, message(), Some((ProducerId(1), 8)), None);
     ledger.gone(QueueId(0), 3);
     tickets.extend((0..3).map(|_| ledger.take_batch().map(|b| b.ticket)));
     assert!(tickets.is_sorted() && tickets.iter().all(Option::is_some), "{tickets:?}");
@@ -82,7 +82,7 @@ fn a_definition_comes_before_the_first_message_and_is_never_refused() {
         shard: 0,
         settings: String::new(),
     });
-    ledger.put(QueueId(2), 1, message(), None);
+    ledger.put(QueueId(2), 1, message(), None, None);
     let records: Vec<_> = std::iter::from_fn(|| ledger.take_batch()).map(|batch| batch.records).collect();
     assert!(matches!(records.as_slice(), [define, put]
         if matches!(define.as_slice(), [Record::Define(_)]) && matches!(put.as_slice(), [Record::Put { .. }])));
@@ -91,7 +91,7 @@ fn a_definition_comes_before_the_first_message_and_is_never_refused() {
 #[test]
 fn only_settlements_nobody_waits_for_are_patient() {
     let mut ledger = Ledger::new();
-    ledger.put(QueueId(0), 1, message(), None);
+    ledger.put(QueueId(0), 1, message(), None, None);
     ledger.gone(QueueId(0), 1);
     let patient: Vec<bool> = std::iter::from_fn(|| ledger.take_batch()).map(|b| b.patient).collect();
     assert_eq!(patient, [false, true]);
@@ -113,9 +113,9 @@ fn a_notice_waits_for_the_newest_batch_under_way() {
 #[test]
 fn a_notice_never_waits_for_new_messages() {
     let mut ledger = Ledger::new();
-    ledger.put(QueueId(0), 1, message(), None);
+    ledger.put(QueueId(0), 1, message(), None, None);
     assert!(ledger.take_batch().is_some());
-    ledger.put(QueueId(0), 2, message(), None);
+    ledger.put(QueueId(0), 2, message(), None, None);
     ledger.notify_when_safe(Notice::Settled(ConsumerId(1), Seq(1), Outcome::Accepted));
     assert_eq!(effects_of(&mut ledger), 1);
 }

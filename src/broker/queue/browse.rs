@@ -8,7 +8,7 @@ use super::{
     consumer::Consumer,
     dispatch::{Dispatched, delivery},
     entries::Entries,
-    entry::{LOADING, Status, UNREADABLE},
+    entry::{LOADING, UNREADABLE},
     paging::LOAD_MESSAGES,
     sieve::wants,
 };
@@ -77,7 +77,7 @@ enum Seen {
 fn next_to_see(entries: &Entries, consumer: &mut Consumer, now: Millis, done: &mut Dispatched) -> Seen {
     while let Some((seq, entry)) = entries.next_from(consumer.cursor) {
         consumer.cursor = seq;
-        let visible = matches!(entry.status, Status::Available | Status::Delayed) && !entry.expired(now);
+        let visible = entry.at_rest() && !entry.expired(now);
         if visible && entry.at_hand() {
             let Some(sieve) = &consumer.sieve else { return Seen::Message(seq) };
             if !done.judging.go() {
@@ -111,7 +111,7 @@ fn want_ahead(entries: &Entries, from: u64, count: usize, wanted: &mut Vec<u64>)
     let mut seq = from;
     for _ in 0..count {
         let Some((found, entry)) = entries.next_from(seq) else { break };
-        if !entry.at_hand() && matches!(entry.status, Status::Available | Status::Delayed) {
+        if !entry.at_hand() && entry.at_rest() {
             wanted.push(found);
         }
         seq = found + 1;

@@ -14,6 +14,7 @@ use super::{
     consumer::Consumer,
     entries::Entries,
     entry::{Entry, Status},
+    groups::{Groups, Turn},
     ready::{LEVELS, Level, Ready},
     sieve::{Found, Judging},
     vetting::Vetting,
@@ -37,6 +38,8 @@ pub(crate) struct Dispatched {
     pub wanted: Vec<u64>,
     /// What filters looked at, and which bodies they wait for.
     pub judging: Judging,
+    /// Held back by their groups; taken off the lists.
+    pub held: Vec<u64>,
     /// Handed out, browsing not counted.
     pub delivered: u64,
     /// Those of them that had been handed out before.
@@ -49,6 +52,7 @@ impl Dispatched {
             expired: Vec::new(),
             presettled: Vec::new(),
             wanted: Vec::new(),
+            held: Vec::new(),
             judging: Judging::new(next_seq),
             delivered: 0,
             redelivered: 0,
@@ -76,6 +80,7 @@ impl Queue {
         let mut done = Dispatched::new(self.next_seq);
         self.sweep_ended();
         self.begin_turn(now);
+        self.learn_groups(memory, &mut done.wanted);
         self.browse(now, memory, effects, &mut done);
         done.judging.refill();
         let mut touched: VecDeque<u32> = VecDeque::new();
@@ -105,6 +110,7 @@ impl Queue {
         self.answer(now, effects, &mut done);
         self.return_lent(memory);
         self.unfinished = done.judging.unfinished;
+        self.set_held(std::mem::take(&mut done.held), memory);
         done
     }
 
@@ -156,7 +162,8 @@ impl Queue {
                 break;
             }
             let taker = (&mut *consumer, slot);
-            let found = next(&mut self.ready, &self.entries, &mut self.vetting, taker, now, done);
+            let holds = (&mut self.vetting, &mut self.groups);
+            let found = next(&mut self.ready, &self.entries, holds, taker, now, done);
             let Next::Message(seq) = found else { break };
             let Some(entry) = self.entries.get_mut(seq) else { break };
             let Some(message) = (if memory.over() && entry.location().is_some() {
@@ -204,12 +211,12 @@ impl Queue {
         let available = u32::try_from(self.tally.available).unwrap_or(u32::MAX);
         for slot in std::mem::take(&mut self.asking) {
             let paused = self.breaker.room() == 0;
-            let Self { ready, entries, consumers, vetting, .. } = self;
+            let Self { ready, entries, consumers, vetting, groups, .. } = self;
             let Some(consumer) = consumers.get_mut(slot as usize).and_then(Option::as_mut) else { continue };
             // "If the sender has insufficient messages to consume the available credit": paused, it has none now.
             let none = consumer.credit == 0 || paused && !consumer.browse;
-            let drained =
-                consumer.drain && (none || exhausted(ready, entries, vetting, (consumer, slot), now, done));
+            let drained = consumer.drain
+                && (none || exhausted(ready, entries, (vetting, groups), (consumer, slot), now, done));
             if drained {
                 consumer.use_up_credit();
                 consumer.asking = false;
@@ -235,7 +242,7 @@ impl Queue {
 fn next(
     ready: &mut Ready,
     entries: &Entries,
-    vetting: &mut Vetting,
+    (vetting, groups): (&mut Vetting, &mut Groups),
     (consumer, slot): (&mut Consumer, u32),
     now: Millis,
     done: &mut Dispatched,
@@ -247,7 +254,13 @@ fn next(
         match entries.get(seq).filter(|e| vetting.waits(seq, slot) && !e.expired(now)) {
             None => consumer.waits_for = None,
             Some(_) if !consumer.idle() => return Next::Nothing,
-            Some(entry) if entry.at_hand() => return Next::Message(seq),
+            Some(entry) if entry.at_hand() => {
+                if groups.judge(seq, entry) == Turn::Free {
+                    return Next::Message(seq);
+                }
+                // Looked at again below, as one among others.
+                consumer.waits_for = None;
+            }
             Some(_) => {
                 done.wanted.push(seq);
                 return Next::Blocked;
@@ -282,6 +295,21 @@ fn next(
                 level.take(seq);
                 done.expired.push(seq);
                 continue;
+            }
+            match if entry.message.is_some() { groups.judge(seq, entry) } else { Turn::Free } {
+                Turn::Free => {}
+                Turn::Held => {
+                    level.take(seq);
+                    if let Some(sieve) = &mut consumer.sieve {
+                        sieve.pass(number, seq);
+                    }
+                    done.held.push(seq);
+                    continue;
+                }
+                turn => {
+                    blocked |= turn == Turn::Unknown;
+                    break;
+                }
             }
             if suspect.is_some() && !consumer.idle() {
                 vetting.wait(seq, slot, now);
@@ -335,7 +363,7 @@ fn first_suspect(
 fn exhausted(
     ready: &mut Ready,
     entries: &Entries,
-    vetting: &mut Vetting,
+    holds: (&mut Vetting, &mut Groups),
     (consumer, slot): (&mut Consumer, u32),
     now: Millis,
     done: &mut Dispatched,
@@ -343,7 +371,7 @@ fn exhausted(
     if consumer.browse {
         return browse::seen_all(entries, consumer, now, done);
     }
-    matches!(next(ready, entries, vetting, (consumer, slot), now, done), Next::Nothing)
+    matches!(next(ready, entries, holds, (consumer, slot), now, done), Next::Nothing)
 }
 
 #[inline]

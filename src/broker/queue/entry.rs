@@ -22,6 +22,8 @@ pub(crate) enum Status {
     Acquired,
     /// Waiting for its retry time.
     Delayed,
+    /// Waiting for an earlier message of its group.
+    Held,
     /// On its way elsewhere; nobody gets it here.
     Moving,
 }
@@ -201,7 +203,7 @@ impl Entry {
     /// Whether it waits here, and nobody has it.
     #[inline]
     pub(crate) fn at_rest(&self) -> bool {
-        matches!(self.status, Status::Available | Status::Delayed)
+        matches!(self.status, Status::Available | Status::Delayed | Status::Held)
     }
 
     /// Whether its state may leave the memory with its body: the store has it, nobody holds the message, what is being

@@ -10,6 +10,7 @@ mod dispatch;
 pub(crate) mod entries;
 pub(crate) mod entry;
 mod expiry;
+pub(crate) mod groups;
 mod lent;
 mod paging;
 mod ready;
@@ -26,6 +27,7 @@ use self::{
     entries::Entries,
     entry::{Entry, LOADING, List, STATE_STORED, Status},
     expiry::Expiries,
+    groups::Groups,
     lent::Lent,
     ready::Ready,
     retry::Delayed,
@@ -73,6 +75,7 @@ pub(crate) struct Queue {
     /// Consumers or exclusions changed since stranded messages were last looked for.
     stranded_stale: bool,
     vetting: Vetting,
+    pub groups: Groups,
     /// Those here that died.
     pub letters: Catalogue,
     /// Messages whose states the store has, in the order they came to rest here; see `paging`.
@@ -104,6 +107,7 @@ impl Queue {
             stranded: BTreeMap::new(),
             stranded_stale: false,
             vetting: Vetting::default(),
+            groups: Groups::default(),
             letters: Catalogue::default(),
             resting: VecDeque::new(),
             breaker,
@@ -164,6 +168,7 @@ impl Queue {
             Status::Available => Some(&mut self.tally.available),
             Status::Acquired => Some(&mut self.tally.acquired),
             Status::Delayed => Some(&mut self.tally.delayed),
+            Status::Held => Some(&mut self.tally.held),
             Status::Moving => Some(&mut self.tally.moving),
             Status::Vacant => None,
         }
@@ -268,6 +273,7 @@ impl Queue {
             self.loading -= 1;
             self.lent.forget(seq);
         }
+        self.group_left(seq);
         Some(entry)
     }
 
@@ -285,7 +291,7 @@ impl Queue {
         let mut seqs = Vec::new();
         while seqs.len() < limit {
             let Some((start, len)) = self.expiries.pop_due(now) else { break };
-            let waits = |e: &Entry| matches!(e.status, Status::Available | Status::Delayed) && e.expired(now);
+            let waits = |e: &Entry| e.at_rest() && e.expired(now);
             seqs.extend((start..start + u64::from(len)).filter(|&s| self.entries.get(s).is_some_and(waits)));
         }
         let (entries, live) = (&self.entries, self.entries.len());

@@ -138,6 +138,16 @@ impl Sieve {
         }
     }
 
+    /// What was found is put aside, though it is counted as waiting until this dispatch is over.
+    pub(crate) fn pass(&mut self, number: usize, seq: u64) {
+        let Some(looked) = self.levels.get_mut(number) else { return };
+        looked.found = None;
+        looked.suspects.remove(&seq);
+        if !looked.again.remove(&seq) && looked.place == seq {
+            looked.place = seq + 1;
+        }
+    }
+
     /// Whether it wants a message, as far as can be said from what is in memory.
     pub(crate) fn may_want(&self, entry: &Entry) -> bool {
         !entry.at_hand() || wants(self.filter.as_ref(), entry)

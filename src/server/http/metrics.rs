@@ -108,7 +108,8 @@ fn seconds(micros: u64) -> f64 {
 }
 
 fn render_gauges(page: &mut Page, rows: &[(String, Snapshot)]) {
-    let help = "Messages in the queue, by state; dead: its dead letters.";
+    let help =
+        "Messages in the queue, by state; held: by an earlier one of their group; dead: its dead letters.";
     let mut family = page.family("verdict_queue_messages", Kind::Gauge, help);
     for (name, Snapshot { main, dead, .. }) in rows {
         let all_dead = dead.available + dead.acquired + dead.delayed + dead.moving;
@@ -116,6 +117,7 @@ fn render_gauges(page: &mut Page, rows: &[(String, Snapshot)]) {
             ("ready", main.available),
             ("acquired", main.acquired),
             ("delayed", main.delayed),
+            ("held", main.held),
             ("moving", main.moving),
             ("dead", all_dead),
         ] {
@@ -157,6 +159,8 @@ fn render_counters(page: &mut Page, rows: &[(String, Snapshot)]) {
     counter(name, "Messages taken from publishers.", &|t| t.published);
     let name = "verdict_queue_messages_refused_total";
     counter(name, "Messages of publishers that were not taken.", &|t| t.refused);
+    let name = "verdict_queue_messages_duplicate_total";
+    counter(name, "Messages accepted and not queued, since they had come before.", &|t| t.duplicates);
     let name = "verdict_queue_messages_delivered_total";
     counter(name, "Messages handed to consumers, each time; browsing not counted.", &|t| t.delivered);
     let name = "verdict_queue_messages_redelivered_total";

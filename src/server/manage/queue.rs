@@ -157,6 +157,7 @@ fn attribute(described: &Description, config: &Config, name: &str) -> Tree {
         "ready" => main.available.into(),
         "acquired" => main.acquired.into(),
         "delayed" => main.delayed.into(),
+        "held" => main.held.into(),
         "moving" => main.moving.into(),
         "bytes" => main.bytes.into(),
         "dead" => dead.messages().into(),
@@ -188,8 +189,7 @@ fn total_of(tally: &Tally, name: &str) -> Tree {
         "modified" => tally.modified.into(),
         "expired" => tally.expired.into(),
         "dead-lettered" => tally.dead_lettered.iter().sum::<u64>().into(),
-        // Nothing detects duplicates yet, so there were none.
-        "duplicates" => 0_u64.into(),
+        "duplicates" => tally.duplicates.into(),
         _ => Tree::Null,
     }
 }

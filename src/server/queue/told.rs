@@ -111,6 +111,7 @@ impl Snapshot {
             available: a.available + b.available,
             acquired: a.acquired + b.acquired,
             delayed: a.delayed + b.delayed,
+            held: a.held + b.held,
             moving: a.moving + b.moving,
             bytes: a.bytes + b.bytes,
             consumers: a.consumers.saturating_add(b.consumers),

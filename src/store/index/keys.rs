@@ -3,7 +3,7 @@
 //! Invariant: keys sort as queues and sequence numbers do.
 
 use crate::broker::{QueueId, Seq};
-use crate::store::journal::layout::{FORMAT_VERSION, Position};
+use crate::store::journal::layout::{FORMAT_VERSION, OLDEST_VERSION, Position};
 
 const POSITION_BYTES: usize = 33;
 
@@ -33,7 +33,8 @@ pub(super) fn encode_checkpoint(checkpoint: &Checkpoint) -> [u8; POSITION_BYTES]
 
 pub(super) fn decode_checkpoint(value: &[u8]) -> Option<Checkpoint> {
     let bytes: &[u8; POSITION_BYTES] = value.try_into().ok()?;
-    if crc32fast::hash(&bytes[..29]) != u32_be(&bytes[29..]) || u32_be(bytes) != FORMAT_VERSION {
+    let known = (OLDEST_VERSION..=FORMAT_VERSION).contains(&u32_be(bytes));
+    if crc32fast::hash(&bytes[..29]) != u32_be(&bytes[29..]) || !known {
         return None;
     }
     let position = Position {

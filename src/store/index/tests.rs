@@ -6,10 +6,12 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::broker::{Lifetime, Location, Message, QueuePolicy, Record};
+use crate::broker::{EntryState, Fingerprint, Lifetime, Location, Message, QueuePolicy, Record, SeenId};
 use crate::store::delta::Change;
 use crate::store::journal::layout::Position;
 use crate::store::memory::State;
+use crate::store::record::Packed;
+use crate::time::Millis;
 
 thread_local! {
     /// Block writes left before a simulated crash.
@@ -37,6 +39,8 @@ enum Step {
     Keep(usize),
     Define(u32),
     Delete(u32),
+    /// So many new ids, some old ones again, and so many forgotten.
+    See(u32, u64, u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -50,6 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<usize>().prop_map(Step::Keep),
         1 => queue().prop_map(Step::Define),
         1 => queue().prop_map(Step::Delete),
+        3 => (queue(), 0u64..300, 0u64..400).prop_map(|(queue, new, less)| Step::See(queue, new, less)),
     ]
 }
 
@@ -76,6 +81,7 @@ fn records(steps: &[Step]) -> Vec<Record> {
     let mut records = Vec::new();
     // A deleted queue's number is never used again: the next of its name has a higher one.
     let mut generation: BTreeMap<u32, u32> = BTreeMap::new();
+    let mut windows: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
     for step in steps {
         let id = |queue: u32| queue + 100 * generation.get(&(queue & !1)).copied().unwrap_or(0);
         let mut fresh = |queue: u32| {
@@ -112,6 +118,20 @@ fn records(steps: &[Step]) -> Vec<Record> {
                 let location = Location { segment: 1, offset: 0, len: 0 };
                 Record::Keep { queue, seq, location, state: None }
             }),
+            Step::See(queue, new, forget) => {
+                let (oldest, next) = windows.entry(id(*queue)).or_insert((1, 1));
+                let from = *next;
+                *next += new;
+                *oldest = (*oldest + forget).min(*next);
+                let numbers = (*oldest..from).step_by(37).chain(from.max(*oldest)..*next);
+                let one =
+                    |number: u64| SeenId { number, key: Fingerprint([number as u8; 16]), at: Millis(number) };
+                Some(Record::Seen {
+                    queue: QueueId(id(*queue)),
+                    ids: numbers.map(one).collect(),
+                    oldest: *oldest,
+                })
+            }
             Step::Define(queue) => Some(Record::Define(definition(id(*queue)))),
             Step::Delete(queue) => {
                 let deleted = id(*queue);
@@ -159,6 +179,9 @@ fn changes(records: &[Record]) -> Vec<Change> {
             }
             Record::State { queue, seq, state } => Change::State { queue, seq, state: Packed::of(&state) },
             Record::Move { from, to, state } => Change::Move { from, to, state: Packed::of(&state) },
+            Record::Seen { queue, ids, oldest } => {
+                Change::Seen { queue, ids, oldest, segment: entry.location.segment }
+            }
             Record::Define(definition) => Change::Define(definition),
             Record::Delete(queue) => Change::Delete(queue),
         }
@@ -178,7 +201,12 @@ fn apply(index: &Index, live: &mut LiveBytes, changes: &[Change], replay: bool) 
     index.apply(delta, live, checkpoint)
 }
 
-type Summary = (Vec<u32>, BTreeMap<u32, u64>, Vec<(u32, u64, u32, u32, Option<EntryState>)>);
+type Summary = (
+    Vec<u32>,
+    BTreeMap<u32, u64>,
+    Vec<(u32, u64, u32, u32, Option<EntryState>)>,
+    BTreeMap<u32, (u64, Vec<SeenId>)>,
+);
 
 fn summary_of(index: &Index) -> Summary {
     let mut entries = Vec::new();
@@ -195,7 +223,11 @@ fn summary_of(index: &Index) -> Summary {
         })
         .unwrap();
     let definitions = index.definitions().unwrap().into_iter().map(|definition| definition.id.0).collect();
-    (definitions, index.next_seqs().unwrap().into_iter().map(|(id, next)| (id.0, next)).collect(), entries)
+    let next_seqs = index.next_seqs().unwrap().into_iter().map(|(id, next)| (id.0, next)).collect();
+    let seen = index.seen_ids().unwrap().into_iter();
+    let seen =
+        seen.map(|(id, seen)| (id.0, (seen.oldest, seen.restored().iter().map(|(id, _)| *id).collect())));
+    (definitions, next_seqs, entries, seen.collect())
 }
 
 fn summary_of_model(records: &[Record]) -> Summary {
@@ -204,15 +236,19 @@ fn summary_of_model(records: &[Record]) -> Summary {
         model.apply_ignoring_bytes(record);
     }
     let (mut definitions, mut next, mut entries) = (Vec::new(), BTreeMap::new(), Vec::new());
+    let mut seen = BTreeMap::new();
     model.recover(&mut |found| match found {
         crate::store::Recovered::Queue(definition) => definitions.push(definition.id.0),
         crate::store::Recovered::NextSeq(queue, seq) => drop(next.insert(queue.0, seq)),
+        crate::store::Recovered::Seen { queue, oldest, ids } => {
+            seen.insert(queue.0, (oldest, ids.iter().map(|(id, _)| *id).collect()));
+        }
         crate::store::Recovered::Entry(entry) => {
             let state = entry.state.as_deref().cloned();
             entries.push((entry.queue.0, entry.seq.0, entry.delivery_count, entry.acquired_count, state));
         }
     });
-    (definitions, next, entries)
+    (definitions, next, entries, seen)
 }
 
 proptest! {

@@ -11,8 +11,11 @@
 
 use std::path::{Path, PathBuf};
 
-/// Version of everything in the data directory.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// Version of everything in the data directory. 2 has ids of messages in it (`Record::Seen`), which 1 has not; what is
+/// older is read, and goes on as this.
+pub(crate) const FORMAT_VERSION: u32 = 2;
+/// The oldest version that is read.
+pub(crate) const OLDEST_VERSION: u32 = 1;
 /// Bytes of a segment's header; the first frame follows.
 pub(crate) const SEGMENT_HEADER_BYTES: u32 = 64;
 /// Bytes of a frame's header; its payload follows.
@@ -69,7 +72,7 @@ impl SegmentHeader {
         let version = u32_at(bytes, 8);
         match (valid, version) {
             (false, _) => Err(HeaderError::Invalid),
-            (true, FORMAT_VERSION) => Ok(Self {
+            (true, OLDEST_VERSION..=FORMAT_VERSION) => Ok(Self {
                 version,
                 number: u32_at(bytes, 12),
                 epoch: u64_at(bytes, 16),

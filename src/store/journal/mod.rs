@@ -189,6 +189,9 @@ impl Store for JournalStore {
         for (queue, next) in index.next_seqs()? {
             sink(Recovered::NextSeq(queue, next));
         }
+        for (queue, seen) in index.seen_ids()? {
+            sink(Recovered::Seen { queue, oldest: seen.oldest, ids: seen.restored() });
+        }
         index.for_each(|queue, seq, entry| {
             let mut state = if entry.has_state { index.state(queue, seq)? } else { None };
             if let Some(state) = &mut state {

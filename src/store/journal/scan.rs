@@ -290,6 +290,7 @@ fn change(written: Written<'_>, segment: u32, offset: u32) -> Change {
             Change::State { queue, seq, state: record::Packed::of(&state) }
         }
         Written::Move { from, to, state } => Change::Move { from, to, state: record::Packed::of(&state) },
+        Written::Seen { queue, ids, oldest } => Change::Seen { queue, ids, oldest, segment },
         Written::Define(definition) => Change::Define(definition),
         Written::Delete(queue) => Change::Delete(queue),
         Written::NextSeq(queue, next) => Change::NextSeq(queue, next),

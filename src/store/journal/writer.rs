@@ -239,7 +239,8 @@ impl Gather {
                 other => self.encode_small(other),
             }
         }
-        self.committed.push(Some(Committed { ticket: batch.ticket, locations }));
+        let seen = batch.records.iter().any(|record| matches!(record, Record::Seen { .. })).then_some(0);
+        self.committed.push(Some(Committed { ticket: batch.ticket, locations, seen }));
     }
 
     /// The location is relative to the frame until `move_to`.
@@ -289,6 +290,11 @@ impl Gather {
                 record::encode_move(&mut self.frame, *from, *to, &state);
                 self.changed(Change::Move { from: *from, to: *to, state });
             }
+            Record::Seen { queue, ids, oldest } => {
+                record::encode_seen(&mut self.frame, *queue, ids, *oldest);
+                let (queue, ids, oldest) = (*queue, ids.clone(), *oldest);
+                self.changed(Change::Seen { queue, ids, oldest, segment: 0 });
+            }
             Record::Define(definition) => {
                 record::encode_define(&mut self.frame, definition);
                 self.changed(Change::Define(Arc::clone(definition)));
@@ -321,11 +327,17 @@ impl Gather {
             }
         };
         for change in &mut self.changes {
+            if let Change::Seen { segment: place, .. } = change {
+                *place = segment;
+            }
             if let Change::Put { entry, .. } | Change::Keep { entry, .. } = change {
                 place(&mut entry.location);
             }
         }
-        self.committed.iter_mut().flatten().flat_map(|done| &mut done.locations).flatten().for_each(place);
+        for done in self.committed.iter_mut().flatten() {
+            done.seen = done.seen.map(|_| segment);
+            done.locations.iter_mut().flatten().for_each(place);
+        }
     }
 }
 
@@ -343,12 +355,13 @@ fn bytes_of(batch: &Batch, cancelled: &mut Cancelled) -> usize {
         Record::Put { queue, seq, .. } if cancelled.contains(*queue, *seq) => 0,
         Record::Put { message, .. } => message.payload().len() + PUT_OVERHEAD_BYTES as usize,
         Record::Keep { location, .. } => location.len as usize,
+        Record::Seen { ids, .. } => ids.len() * record::SEEN_ID_BYTES,
         _ => 32,
     };
     batch.records.iter().map(of).sum()
 }
 
-/// Whether a batch may be refused: one with a new message has nothing but such.
+/// Whether a batch may be refused: one with a new message has nothing but such and their ids.
 fn has_put(batch: &Batch) -> bool {
     batch.records.iter().any(|record| matches!(record, Record::Put { .. }))
 }

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::broker::policy::{Action, AttemptRange, Class, RetryDelay, Rule, RuleAnnotation, RuleOutcome};
 use crate::broker::{
-    Annotations, Cause, Death, DeathReason, Failure, FailureOutcome, Lifetime, QueuePolicy, Replay,
+    Annotations, Cause, Death, DeathReason, Failure, FailureOutcome, Fingerprint, Lifetime, QueuePolicy,
+    Replay,
 };
 
 prop_compose! {
@@ -123,11 +124,16 @@ proptest! {
         encode_count(&mut bytes, queue, seq, a, b);
         encode_delete(&mut bytes, queue);
         encode_next_seq(&mut bytes, queue, seq.0);
+        let id = |number| SeenId { number, key: Fingerprint([a as u8; 16]), at: Millis(b.into()) };
+        let oldest = seq.0 >> 1;
+        let ids = vec![id(oldest), id(oldest + 7), id(oldest + u64::from(u32::MAX))];
+        encode_seen(&mut bytes, queue, &ids, oldest);
         prop_assert_eq!(decode_all(&bytes), [
             Written::Settle { queue, seq },
             Written::Count { queue, seq, delivery_count: a, acquired_count: b },
             Written::Delete(queue),
             Written::NextSeq(queue, seq.0),
+            Written::Seen { queue, ids, oldest },
         ]);
     }
 

@@ -3,7 +3,7 @@
 //! Invariant: after a message was handed out its delivery-count is known exactly.
 
 use verdict::{
-    broker::{ConnectionId, ConsumerId, Delivery, Seq},
+    broker::{ConnectionId, ConsumerId, Delivery, Seq, policy::RetryOrder},
     time::Millis,
 };
 
@@ -87,31 +87,34 @@ impl Model {
             d.delivery_count
         );
         if !place.dead && is == 0 {
-            let fresh = d.message.expires.is_none_or(|at| at > now);
+            let fresh = d.message.expires.is_none_or(|at| at > now) || !message.replays.is_empty();
             must!(fresh, 1, "message {id} was handed out though it expired at {:?}", d.message.expires);
         }
-        let first = !message.ever_handed;
+        let first = !message.ever_handed && message.replays.is_empty();
         message.ever_handed = true;
         message.handed_to = Some(to.connection());
         let (producer, priority, queue) = (message.producer, message.wanted.priority, message.queue);
         if first && is == 0 && !paging {
-            self.in_order(id, queue, producer, priority, to);
+            let grouped = queues[queue].policy.retry_order == RetryOrder::Group;
+            let group = if grouped { self.messages[id as usize].wanted.group } else { 0 };
+            self.in_order(id, queue, (producer, priority, group), to);
         }
         if is == 0 && queues[queue].strict && !self.crowded {
             self.comes_back_first(id, d.seq, priority);
         }
     }
 
-    /// (5) First deliveries of one producer's messages of one priority are in order: to each consumer,
+    /// (5) First deliveries of one producer's messages of one priority (and group, where groups are held) are in order: to each consumer,
     /// and over all of them from turn to turn.
-    fn in_order(&mut self, id: u64, queue: usize, producer: u64, priority: u8, to: ConsumerId) {
-        let last = self.order_at.entry((to, producer, priority)).or_insert(0);
+    fn in_order(&mut self, id: u64, queue: usize, line: (u64, u8, u8), to: ConsumerId) {
+        let (producer, priority, group) = line;
+        let last = self.order_at.entry((to, producer, priority, group)).or_insert(0);
         must!(id >= *last, 5, "message {id} came to a consumer after {last} of the same producer");
         *last = id;
         if self.queues[queue].filtered {
             return;
         }
-        let order = self.order.entry((queue, producer, priority)).or_default();
+        let order = self.order.entry((queue, producer, priority, group)).or_default();
         if order.turn != self.turn {
             order.before = order.before.max(order.now);
             order.turn = self.turn;

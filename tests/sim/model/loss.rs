@@ -2,6 +2,8 @@
 //!
 //! Invariant: after a crash what the disk has is all there is, and is exact.
 
+use std::collections::BTreeSet;
+
 use verdict::{
     broker::{ConnectionId, QueueId},
     time::Millis,
@@ -33,7 +35,9 @@ impl Model {
     /// The broker died, and the disk has what will come back. `kept`: it stopped in good order.
     pub fn crashed(&mut self, disk: &Disk, kept: bool, now: Millis, place_of: impl Fn(QueueId) -> Place) {
         self.returned.clear();
+        self.crashes += u64::from(!kept);
         for id in 0..self.messages.len() {
+            let replaced = self.replaced(id as u64, disk, now);
             let discarded = self.may_be_discarded(&self.messages[id], now);
             let found =
                 disk.by_id.get(&(id as u64)).and_then(|at| disk.stored.get(at).map(|stored| (at, stored)));
@@ -45,6 +49,7 @@ impl Model {
                     && kept
                     && !message.accepted
                     && !discarded
+                    && !replaced
                     && !message.vanished;
                 must!(!lost, 1, "message {id} was accepted and is not on the disk");
                 message.vanished = true;
@@ -52,8 +57,12 @@ impl Model {
             };
             must!(!message.finished, 2, "message {id} is on the disk though its acceptance was confirmed");
             must!(message.answer != Some(false), 8, "message {id} is on the disk though it was refused");
+            // (14) What it remembers is what happened; a replay that is not on the disk leaves it as it was before.
+            let remembered = stored.state.iter().flat_map(|state| &state.replays);
+            let remembered: BTreeSet<&str> = remembered.map(|replay| replay.id.as_str()).collect();
+            let undone = message.replays.iter().any(|name| !remembered.contains(name));
             must!(
-                (message.low_safe..=message.high).contains(&stored.delivery_count),
+                undone || (message.low_safe..=message.high).contains(&stored.delivery_count),
                 3,
                 "message {id} has delivery-count {} on the disk, expected {} to {}",
                 stored.delivery_count,
@@ -70,6 +79,7 @@ impl Model {
             let count = stored.delivery_count;
             (message.low, message.high, message.low_safe) = (count, count, count);
             (message.place, message.must_be_dead, message.accepted) = (place, false, false);
+            message.replays.retain(|name| remembered.contains(name));
         }
     }
 
@@ -81,6 +91,7 @@ impl Model {
             let there = message.answer == Some(true) || (message.ever_handed && unknown);
             let lost =
                 there && !message.vanished && !message.accepted && !self.may_be_discarded(message, now);
+            let lost = lost && !self.replaced(id as u64, disk, now);
             must!(!lost, 1, "message {id} is nowhere: {message:?}");
         }
     }

@@ -13,6 +13,7 @@ macro_rules! must {
 
 mod handing;
 mod loss;
+mod twice;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,6 +48,14 @@ pub struct Place {
     pub dead: bool,
 }
 
+/// The failures that a confirmation of an answer must find stored, and in which life of the message: a replay begins
+/// another.
+#[derive(Debug, Clone, Copy)]
+pub struct Floor {
+    failures: u32,
+    life: usize,
+}
+
 /// What is known of a message.
 #[derive(Debug)]
 pub struct Message {
@@ -54,6 +63,8 @@ pub struct Message {
     queue: usize,
     producer: u64,
     sent_at: Millis,
+    /// How often the broker had crashed by then.
+    sent_after: u64,
     /// What its publisher was told: taken, or not.
     pub answer: Option<bool>,
     /// Nobody waits for an answer (any more).
@@ -78,6 +89,8 @@ pub struct Message {
     /// Not durable, and the broker crashed; or never safe.
     vanished: bool,
     rejected_once: bool,
+    /// The replays that may have put it back, and whether they did for good (what a crash undoes may come again).
+    replays: BTreeSet<&'static str>,
     not_here: BTreeSet<u64>,
 }
 
@@ -94,8 +107,11 @@ pub struct Model {
     /// All messages ever sent, by number.
     pub messages: Vec<Message>,
     turn: u64,
-    order: BTreeMap<(usize, u64, u8), Order>,
-    order_at: BTreeMap<(ConsumerId, u64, u8), u64>,
+    order: BTreeMap<(usize, u64, u8, u8), Order>,
+    order_at: BTreeMap<(ConsumerId, u64, u8, u8), u64>,
+    /// Messages with one key sent to one queue.
+    keys: BTreeMap<(usize, u64), Vec<u64>>,
+    crashes: u64,
     returned: BTreeSet<u64>,
     /// Bodies may be out of memory, and unreadable for a moment.
     paging: bool,
@@ -116,6 +132,8 @@ impl Model {
             turn: 0,
             order: BTreeMap::new(),
             order_at: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            crashes: 0,
             returned: BTreeSet::new(),
             paging,
             crowded: false,
@@ -132,7 +150,12 @@ impl Model {
     /// A message is sent.
     pub fn sent(&mut self, wanted: Wanted, queue: usize, producer: u64, settled: bool, now: Millis) {
         let place = Place { queue, dead: false };
+        if let Some(key) = wanted.key {
+            let id = self.next_id();
+            self.keys.entry((queue, key)).or_default().push(id);
+        }
         self.messages.push(Message {
+            sent_after: self.crashes,
             wanted,
             queue,
             producer,
@@ -154,6 +177,7 @@ impl Model {
             dead_safe: false,
             vanished: false,
             rejected_once: false,
+            replays: BTreeSet::new(),
             not_here: BTreeSet::new(),
         });
     }
@@ -176,12 +200,15 @@ impl Model {
     /// The publisher was told.
     pub fn answered(&mut self, id: u64, taken: bool, disk: &Disk, now: Millis) {
         let discarded = self.may_be_discarded(&self.messages[id as usize], now);
+        let replaced = self.replaced(id, disk, now);
+        let remembered = self.is_remembered(id, disk);
         let message = self.at(id);
         must!(message.answer.is_none() && !message.unasked, 8, "message {id} was answered twice or unasked");
         message.answer = Some(taken);
         if taken && message.wanted.durable {
-            let safe = disk.by_id.contains_key(&id) || message.accepted || discarded;
+            let safe = disk.by_id.contains_key(&id) || message.accepted || discarded || replaced;
             must!(safe, 1, "durable message {id} was accepted before it was safe");
+            must!(remembered, 11, "durable message {id} was accepted before its key was safe");
         }
         if !taken {
             must!(
@@ -200,7 +227,7 @@ impl Model {
     }
 
     /// A consumer answers; gives what it must be told to have been counted when it is confirmed.
-    pub fn settling(&mut self, id: u64, answer: Answer, link: u64) -> u32 {
+    pub fn settling(&mut self, id: u64, answer: Answer, link: u64) -> Floor {
         let (queues, stopping) = (self.queues.clone(), self.stopping);
         let message = self.at(id);
         assert!(
@@ -232,11 +259,11 @@ impl Model {
         {
             self.returned.insert(id);
         }
-        floor
+        Floor { failures: floor, life: self.at(id).replays.len() }
     }
 
     /// The broker confirmed a second-mode answer.
-    pub fn confirmed(&mut self, id: u64, answer: Answer, floor: u32, disk: &Disk) {
+    pub fn confirmed(&mut self, id: u64, answer: Answer, floor: Floor, disk: &Disk) {
         let stopping = self.stopping;
         let message = self.at(id);
         let stored = disk.by_id.get(&id).and_then(|at| disk.stored.get(at).map(|stored| (at, stored)));
@@ -251,7 +278,9 @@ impl Model {
             }
             // Failures that may not have been heard make this one's number uncertain.
             Answer::Fail | Answer::Reject if stopping => {}
+            Answer::Fail | Answer::Reject if floor.life != message.replays.len() => {}
             Answer::Fail | Answer::Reject => {
+                let floor = floor.failures;
                 message.low_safe = message.low_safe.max(floor);
                 if let Some((at, stored)) = stored {
                     must!(
@@ -271,6 +300,19 @@ impl Model {
             }
             Answer::Release | Answer::NotHere => {}
         }
+    }
+
+    /// (14) A replay put it back: it starts anew.
+    pub fn replayed(&mut self, id: u64, name: &'static str, place: Place) {
+        self.returned.remove(&id);
+        let message = self.at(id);
+        must!(message.replays.insert(name), 14, "message {id} was put back by {name} twice");
+        must!(message.holder.is_none(), 14, "message {id} was put back while a consumer had it");
+        (message.place, message.must_be_dead, message.dead_safe) = (place, false, false);
+        // Until it is handed out again a crash may still undo it.
+        (message.low, message.low_safe) = (0, 0);
+        message.pending = None;
+        message.not_here.clear();
     }
 
     /// A link is detached in good order: what it holds goes back.

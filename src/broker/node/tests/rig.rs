@@ -8,8 +8,9 @@ use std::{
 use crate::{
     broker::{
         Batch, BreakerState, Command, Committed, ConsumerId, Delivery, DetachCause, Effect, EntryState,
-        Lifetime, Loaded, Location, Message, Modified, MoveIn, Node, Outcome, ProducerId, Publish,
-        QueueDefinition, QueueId, QueuePolicy, Record, Refusal, Restored, Seq, Settlement, Subscribe, Wanted,
+        Fingerprint, Lifetime, Loaded, Location, Message, Modified, MoveIn, Node, Outcome, ProducerId,
+        Publish, QueueDefinition, QueueId, QueuePolicy, Reader, Record, Refusal, Restored, SeenId, Seq,
+        Settlement, Subscribe, Wanted, policy::Detect,
     },
     time::Millis,
 };
@@ -33,6 +34,9 @@ pub struct Stored {
 #[derive(Debug, Default)]
 pub struct Journal {
     pub messages: BTreeMap<(QueueId, Seq), Stored>,
+    /// Ids of messages, and the segment each is in.
+    pub ids: BTreeMap<u64, (SeenId, u32)>,
+    pub oldest_id: u64,
     pub definitions: Vec<QueueDefinition>,
     bodies: HashMap<(u32, u32), Arc<Message>>,
     pub segment: u32,
@@ -63,9 +67,11 @@ impl Journal {
     }
 
     pub fn commit(&mut self, batch: Batch) -> Committed {
-        let puts = batch.records.iter().filter(|record| matches!(record, Record::Put { .. })).count();
-        assert!(puts == 0 || puts == batch.records.len(), "new messages come alone: {batch:?}");
+        let fresh = |record: &Record| matches!(record, Record::Put { .. } | Record::Seen { .. });
+        let put = batch.records.iter().any(|record| matches!(record, Record::Put { .. }));
+        assert!(!put || batch.records.iter().all(fresh), "new messages come alone: {batch:?}");
         let mut locations = Vec::new();
+        let mut seen = None;
         for record in batch.records {
             match record {
                 Record::Put { queue, seq, message } => {
@@ -117,11 +123,18 @@ impl Journal {
                     self.messages.insert((queue, seq), stored);
                     locations.push(Some(location));
                 }
+                Record::Seen { ids, oldest, .. } => {
+                    seen = Some(self.segment);
+                    assert!(oldest >= self.oldest_id, "what is forgotten only grows");
+                    self.oldest_id = oldest;
+                    self.ids.extend(ids.into_iter().map(|id| (id.number, (id, self.segment))));
+                    self.ids.retain(|number, _| *number >= oldest);
+                }
                 Record::Define(definition) => self.definitions.push((*definition).clone()),
                 Record::Delete(_) => {}
             }
         }
-        Committed { ticket: batch.ticket, locations }
+        Committed { ticket: batch.ticket, locations, seen }
     }
 
     pub fn restored(&self) -> Vec<Restored> {
@@ -175,7 +188,7 @@ pub struct Rig {
     pub safe: Vec<u64>,
     /// Number of effects, to see that answers are grouped.
     pub published_effects: usize,
-    token: u64,
+    pub token: u64,
 }
 
 pub fn definition(policy: QueuePolicy) -> QueueDefinition {
@@ -200,7 +213,7 @@ impl Rig {
 
     pub fn of(node: Node) -> Self {
         Self {
-            node,
+            node: node.with_reader(READER),
             now: Millis(1_000_000),
             journal: Journal { segment: 1, ..Journal::default() },
             auto_commit: true,
@@ -226,7 +239,8 @@ impl Rig {
 
     /// A crash and recovery: only what the journal has is left.
     pub fn restart(&mut self) {
-        let mut node = Node::new(self.node.definition().clone(), 2);
+        let mut node = Node::new(self.node.definition().clone(), 2).with_reader(READER);
+        node.restore_seen(self.journal.oldest_id, self.journal.ids.values().copied());
         let restored = self.journal.restored();
         node.restore_next_seq(false, self.node.main.next_seq);
         node.restore_next_seq(true, self.node.dead.next_seq);
@@ -333,6 +347,13 @@ impl Rig {
         self.run(Command::Publish { producer: P, messages });
     }
 
+    /// Refuses the oldest batch handed out, as a full disk does with new messages.
+    pub fn refuse(&mut self) {
+        if let Some(batch) = self.batches.pop_front() {
+            self.run(Command::CommitFailed { ticket: batch.ticket });
+        }
+    }
+
     pub fn publish_n(&mut self, n: u64) {
         self.publish((0..n).map(|_| message()).collect());
     }
@@ -395,6 +416,25 @@ impl Rig {
     pub fn stored_dead(&self, seq: u64) -> Option<&Stored> {
         self.journal.messages.get(&(QueueId(5), Seq(seq)))
     }
+}
+
+/// The key and the group of a message are the first two bytes of a body that is not all alike; 0 is none.
+pub const READER: Reader = Reader {
+    duplicate_key: |message, detect| mark(message, 0).filter(|_| *detect != Detect::Off),
+    group: |message| mark(message, 1),
+};
+
+fn mark(message: &Message, at: usize) -> Option<Fingerprint> {
+    let marks = message.payload().strip_prefix(b"marked").and_then(|marks| marks.get(at));
+    marks.filter(|mark| **mark != 0).map(|mark| Fingerprint([*mark; 16]))
+}
+
+/// A message with a key and a group, 0: none.
+pub fn marked(key: u8, group: u8) -> Message {
+    let mut bytes = b"marked".to_vec();
+    bytes.extend([key, group]);
+    bytes.resize(100, 9);
+    Message { bytes: bytes.into(), ..message() }
 }
 
 pub fn message() -> Message {

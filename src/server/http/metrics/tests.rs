@@ -3,10 +3,11 @@
 use super::{lint::lint, *};
 
 fn broker(name: &str) -> Broker {
-    let main = Counts { available: 3, acquired: 2, delayed: 1, moving: 4, bytes: 77, consumers: 5 };
+    let main = Counts { available: 3, acquired: 2, delayed: 1, held: 6, moving: 4, bytes: 77, consumers: 5 };
     let dead = Counts { available: 1, acquired: 1, ..Counts::default() };
     let tally = Tally {
         published: 10,
+        duplicates: 3,
         refused: 1,
         accepted: 6,
         failed: 2,
@@ -70,6 +71,7 @@ fn numbers_are_told_as_they_are_and_in_base_units() {
         ("verdict_queue_messages{queue=\"a\",state=\"ready\"}", 3.0),
         ("verdict_queue_messages{queue=\"a\",state=\"acquired\"}", 2.0),
         ("verdict_queue_messages{queue=\"a\",state=\"delayed\"}", 1.0),
+        ("verdict_queue_messages{queue=\"a\",state=\"held\"}", 6.0),
         ("verdict_queue_messages{queue=\"a\",state=\"dead\"}", 2.0),
         ("verdict_queue_bytes{queue=\"a\"}", 77.0),
         ("verdict_queue_consumers{queue=\"a\"}", 5.0),
@@ -79,6 +81,7 @@ fn numbers_are_told_as_they_are_and_in_base_units() {
         ("verdict_queue_breaker_state{queue=\"a\",state=\"closed\"}", 0.0),
         ("verdict_queue_breaker_openings_total{queue=\"a\"}", 7.0),
         ("verdict_queue_annotations_skipped_total{queue=\"a\"}", 8.0),
+        ("verdict_queue_messages_duplicate_total{queue=\"a\"}", 3.0),
         ("verdict_queue_settlements_total{queue=\"a\",outcome=\"failed\"}", 2.0),
         ("verdict_queue_messages_dead_lettered_total{queue=\"b\",reason=\"max-attempts\"}", 0.0),
         ("verdict_telemetry_spans_exported_total", 6.0),

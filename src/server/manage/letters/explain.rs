@@ -111,6 +111,10 @@ fn reason(why: &Why) -> Tree {
             let text = format!("the queue's breaker probes: {allowed} at a time are delivered");
             ("breaker-probing", text, vec![("allowed", (*allowed).into())])
         }
+        Why::GroupHeld { by } => {
+            let text = format!("message {} of its group failed and is being tried again", by.0);
+            ("group-held", text, vec![("by", by.0.into())])
+        }
         Why::NoConsumer => ("no-consumer", "no consumer is attached to the queue".to_owned(), Vec::new()),
         Why::NoCredit { consumers } => {
             let text = format!("none of the {consumers} consumers attached has credit for it");
