@@ -11,22 +11,14 @@ use super::{
     Seq, Settlement,
     attempt::{AttemptEnd, note_last},
     breaker::weigh,
+    history::{add_failure, exclude, merge},
     ledger::{Ledger, Notice},
     node::Node,
     policy::Action,
-    queue::{
-        Memory, Queue,
-        entry::{Entry, Status},
-        retry,
-    },
+    queue::{Memory, Queue, entry::Status, retry},
     rules::{self, Nack, Ruling},
 };
-use crate::{limits::FAILURES_KEPT, time::Millis};
-
-/// Link endpoints a message remembers as excluded; a peer could otherwise grow it without bound.
-const EXCLUDED_KEPT: usize = 256;
-/// Bytes of merged annotations a message keeps: a state must stay far below what the store takes as one value.
-const ANNOTATIONS_BYTES: usize = 16 * 1024;
+use crate::time::Millis;
 
 /// What a settlement left behind, so that its confirmation waits for the right thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -366,39 +358,4 @@ impl Node {
         }
         Fate::Recorded
     }
-}
-
-/// Adds to the failure record: the newest `FAILURES_KEPT`, and how many older ones there were.
-pub(super) fn add_failure(entry: &mut Entry, failure: Failure) {
-    let state = entry.state_mut();
-    if state.failures.len() >= FAILURES_KEPT {
-        state.failures.remove(0);
-        state.failures_dropped = state.failures_dropped.saturating_add(1);
-    }
-    state.failures.push(failure);
-}
-
-/// Adds an endpoint; of too many, the newest stay.
-fn exclude(excluded: &mut Vec<String>, endpoint: Option<String>) {
-    let Some(endpoint) = endpoint.filter(|e| !excluded.contains(e)) else { return };
-    if excluded.len() >= EXCLUDED_KEPT {
-        excluded.remove(0);
-    }
-    excluded.push(endpoint);
-}
-
-/// Merges annotations, new value wins; what does not fit is skipped: how many.
-fn merge(into: &mut Annotations, newer: Annotations) -> u32 {
-    let size = |a: &Annotations| a.0.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
-    let mut used = size(into);
-    let mut skipped = 0;
-    for (key, value) in newer.0 {
-        used += key.len() + value.len();
-        if used <= ANNOTATIONS_BYTES {
-            into.merge(Annotations(vec![(key, value)]));
-        } else {
-            skipped += 1;
-        }
-    }
-    skipped
 }
