@@ -89,25 +89,6 @@ impl Annotations {
         self.0.is_empty()
     }
 
-    /// Merges what leaves no more than `max` bytes in all, and says how many pairs did not fit.
-    pub fn merge_within(&mut self, newer: Annotations, max: usize) -> u32 {
-        let size = |(key, value): &(Encoded, Encoded)| key.len() + value.len();
-        let mut used: usize = self.0.iter().map(size).sum();
-        let mut skipped = 0;
-        for pair in newer.0 {
-            // "new value wins": it takes the room of the old one.
-            let old = self.0.iter().find(|(known, _)| *known == pair.0).map_or(0, size);
-            let then = used - old + size(&pair);
-            if then <= max {
-                used = then;
-                self.merge(Annotations(vec![pair]));
-            } else {
-                skipped += 1;
-            }
-        }
-        skipped
-    }
-
     /// Merges `newer` in; where both have a key, the newer value wins (settlement: `modified`).
     pub fn merge(&mut self, newer: Annotations) {
         for (key, value) in newer.0 {

@@ -16,6 +16,7 @@ mod duplicates;
 #[allow(missing_docs)] // the variants' texts name their fields
 mod effect;
 mod evacuation;
+mod history;
 mod ids;
 mod import;
 mod ledger;

@@ -11,22 +11,14 @@ use super::{
     Outcome, Seq, Settlement,
     attempt::{AttemptEnd, note_last},
     breaker::weigh,
+    history::{add_failure, exclude, merge},
     ledger::{Ledger, Notice},
     node::Node,
     policy::Action,
-    queue::{
-        Memory, Queue,
-        entry::{Entry, Status},
-        retry,
-    },
+    queue::{Memory, Queue, entry::Status, retry},
     rules::{self, Nack, Ruling},
 };
-use crate::{limits::FAILURES_KEPT, time::Millis};
-
-/// Link endpoints a message remembers as excluded; a peer could otherwise grow it without bound.
-const EXCLUDED_KEPT: usize = 256;
-/// Bytes of merged annotations a message keeps: a state must stay far below what the store takes as one value.
-const ANNOTATIONS_BYTES: usize = 16 * 1024;
+use crate::time::Millis;
 
 /// What a settlement left behind, so that its confirmation waits for the right thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -274,7 +266,7 @@ impl Node {
         }
         if more {
             let state = entry.state_mut();
-            skipped += state.annotations.merge_within(annotations, ANNOTATIONS_BYTES);
+            skipped += merge(&mut state.annotations, annotations);
             state.not_before = if let Next::Later(due) = next { Some(due) } else { None };
             exclude(&mut state.excluded, endpoint);
         }
@@ -365,23 +357,4 @@ impl Node {
         }
         Fate::Recorded
     }
-}
-
-/// Adds to the failure record: the newest `FAILURES_KEPT`, and how many older ones there were.
-pub(super) fn add_failure(entry: &mut Entry, failure: Failure) {
-    let state = entry.state_mut();
-    if state.failures.len() >= FAILURES_KEPT {
-        state.failures.remove(0);
-        state.failures_dropped = state.failures_dropped.saturating_add(1);
-    }
-    state.failures.push(failure);
-}
-
-/// Adds an endpoint; of too many, the newest stay.
-fn exclude(excluded: &mut Vec<String>, endpoint: Option<String>) {
-    let Some(endpoint) = endpoint.filter(|e| !excluded.contains(e)) else { return };
-    if excluded.len() >= EXCLUDED_KEPT {
-        excluded.remove(0);
-    }
-    excluded.push(endpoint);
 }
