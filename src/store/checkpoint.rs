@@ -14,15 +14,14 @@ use super::delta::{Change, Delta};
 use super::index::{Checkpoint, Index, LiveBytes};
 use super::journal::layout::Position;
 use super::journal::segments::Segments;
-use super::record;
 use super::{Notify, StoreError, StoreEvent};
-use crate::broker::{EntryState, QueueId, Seq};
+use crate::broker::{QueueId, Seq};
 
 /// At least this between two checkpoints, however much is written: each costs several syncs.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(250);
 
-/// A message's state, if it has one.
-pub(crate) type StateRead = Result<Option<Arc<EntryState>>, StoreError>;
+/// A message's state as its bytes, if it has one: who asked decodes it, and not this thread, which has others to serve.
+pub(crate) type StateRead = Result<Option<Arc<[u8]>>, StoreError>;
 
 /// What the checkpointer is told.
 #[derive(Debug)]
@@ -152,11 +151,8 @@ impl Checkpointer {
     /// States as of the newest commit we were told of: what is not in the index yet is in the delta.
     fn states(&self, queue: QueueId, seqs: &[Seq]) -> Vec<StateRead> {
         let read = |&seq: &Seq| match self.progress.delta.state(queue, seq) {
-            Some(state) => match record::state_from_bytes(state.bytes()) {
-                Ok(state) => Ok(Some(Arc::new(state))),
-                Err(why) => Err(StoreError::Corrupt(why.to_string().into())),
-            },
-            None => Ok(self.index.state(queue, seq)?.map(Arc::new)),
+            Some(state) => Ok(Some(Arc::clone(state.shared()))),
+            None => self.index.state_bytes(queue, seq),
         };
         seqs.iter().map(read).collect()
     }

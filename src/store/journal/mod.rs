@@ -26,10 +26,11 @@ use self::log::{Log, LogStart};
 use self::meter::Meter;
 use self::segments::Segments;
 use self::writer::{Committer, Gather};
-use super::checkpoint::{Checkpointer, Event, Progress};
+use super::checkpoint::{Checkpointer, Event, Progress, StateRead};
 use super::fault::Fault;
 use super::index::Index;
 use super::lock::DirLock;
+use super::record;
 use super::recovery::{self, Opened};
 use super::space::Space;
 use super::stats::StoreStats;
@@ -231,7 +232,7 @@ impl Store for JournalStore {
         let asked = self.events.send(Event::States { queue, seqs: seqs.to_vec(), reply });
         let closed = || StoreError::Failed("the store is closed".into());
         match asked.map_err(|_| closed()).and_then(|()| answer.recv().map_err(|_| closed())) {
-            Ok(states) => states,
+            Ok(states) => states.into_iter().map(decoded).collect(),
             Err(error) => seqs.iter().map(|_| Err(error.clone())).collect(),
         }
     }
@@ -247,6 +248,14 @@ impl Store for JournalStore {
 
     fn close(&self) -> Result<(), StoreError> {
         self.stop()
+    }
+}
+
+fn decoded(read: StateRead) -> Result<Option<Arc<EntryState>>, StoreError> {
+    let Some(bytes) = read? else { return Ok(None) };
+    match record::state_from_bytes(&bytes) {
+        Ok(state) => Ok(Some(Arc::new(state))),
+        Err(why) => Err(StoreError::Corrupt(format!("a message's state: {why}").into())),
     }
 }
 
