@@ -26,6 +26,7 @@ use self::log::{Log, LogStart};
 use self::meter::Meter;
 use self::segments::Segments;
 use self::writer::{Committer, Gather};
+use super::backlog::{Backlog, Draining};
 use super::checkpoint::{Checkpointer, Event, Progress, StateRead};
 use super::fault::Fault;
 use super::index::Index;
@@ -114,6 +115,7 @@ impl JournalStore {
         let (events, received) = channel();
         let notify = Arc::new(notify);
         let catalogue = catalogue(&opened.index)?;
+        let backlog = Arc::new(Backlog::default());
         let checkpointer = Checkpointer {
             index: opened.index.clone(),
             segments: Arc::clone(&segments),
@@ -125,10 +127,12 @@ impl JournalStore {
             queues: catalogue.definitions.keys().copied().collect(),
             position: opened.end,
             progress: Progress::new(opened.end),
+            backlog: Draining(Arc::clone(&backlog)),
         };
         let meter = Arc::new(Meter::default());
         let mut committer = committer(dir, &options, &opened, catalogue, &segments, &inbox, &events, notify);
         committer.meter = Arc::clone(&meter);
+        committer.backlog = backlog;
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
         let spawn = |error: std::io::Error| StoreError::Failed(format!("start a thread: {error}").into());
         let checkpointer =
@@ -298,6 +302,7 @@ fn committer(
         space,
         reserve_bytes,
         checkpointer: events.clone(),
+        backlog: Arc::default(),
         notify,
         catalogue,
         gather: Gather::default(),
