@@ -10,10 +10,13 @@ use crate::broker::{Fingerprint, SeenId};
 use crate::time::Millis;
 
 /// Ids in a block of the index: numbers `n * 256 .. (n + 1) * 256`.
+#[cfg(feature = "server")]
 pub(crate) const BLOCK_IDS: u64 = 256;
 /// Offset, key, time and segment.
+#[cfg(feature = "server")]
 const PACKED_BYTES: usize = 1 + 16 + 8 + 4;
 /// What an id adds to the live bytes of the segment it is in: it must not go while there is one.
+#[cfg(feature = "server")]
 pub(crate) const LIVE_BYTES: u64 = 28;
 
 /// An id, and the segment it was written to last.
@@ -56,6 +59,7 @@ impl SeenIds {
 }
 
 /// Packs a block, given by offsets in ascending order: at most 7.5 KiB.
+#[cfg(feature = "server")]
 pub(crate) fn encode_block(ids: &BTreeMap<u8, StoredId>) -> Vec<u8> {
     let mut out = Vec::with_capacity(4 + ids.len() * PACKED_BYTES);
     out.extend_from_slice(&[0; 4]);
@@ -73,6 +77,7 @@ pub(crate) fn encode_block(ids: &BTreeMap<u8, StoredId>) -> Vec<u8> {
 }
 
 /// Unpacks a block; `None` if it is damaged.
+#[cfg(feature = "server")]
 pub(crate) fn decode_block(bytes: &[u8]) -> Option<BTreeMap<u8, StoredId>> {
     let (crc, rest) = bytes.split_first_chunk::<4>()?;
     let (packed, left) = rest.as_chunks::<PACKED_BYTES>();
