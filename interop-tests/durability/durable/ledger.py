@@ -393,7 +393,7 @@ class Ledger:
             if entry.holder is link:
                 entry.holder = None
             elif entry.pending is not None and entry.pending[0] is link:
-                entry.trail[-1] = (entry.trail[-1][0], entry.now | {entry.pending[1]})
+                entry.trail[-1] = (entry.trail[-1][0], entry.now | entry.pending[1])
                 entry.pending = None
 
     def crashed(self):
