@@ -114,7 +114,7 @@ def after_restart(scenario, audited):
         found = look(manager, ledger, name, True)
         looks.compare_retry_times(ledger, told.get(name, {}), found)
         if name in finished:
-            finish_replay(manager, ledger, name)
+            finish_replay(manager, ledger, name, found)
             look(manager, ledger, name, False)
     if "once" in audited and not ledger.violations:
         send_again(ledger, scenario.broker.port, "once")
@@ -129,9 +129,10 @@ def look(manager, ledger, name, durable):
     return found
 
 
-def finish_replay(manager, ledger, name):
-    """Begins it again under its name, and waits until it is done."""
+def finish_replay(manager, ledger, name, found):
+    """Begins it again under its name, and waits until it is done. `found`: all that is there now."""
     number = begun(ledger, name)
+    ledger.totals["interrupted"] += any(int(number) in one.replays for one in found)
     manager.call("REPLAY", LETTER, name, {"id": number}, 201)
     for _ in range(2000):
         replay = manager.call("READ", REPLAY, number, {})
@@ -141,6 +142,7 @@ def finish_replay(manager, ledger, name):
     if replay["state"] != "done":
         raise Failed(f"replay {number} of {name} does not end: {replay}")
     ledger.mark(f"replay {number} of {name} is done: {replay['replayed']} put back, {replay['skipped']} skipped")
+    ledger.totals["put back"] += replay["replayed"]
     looks.replay_done(ledger, name, int(number), replay["skipped"] == 0)
 
 

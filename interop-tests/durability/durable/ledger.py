@@ -138,7 +138,7 @@ class Ledger:
         self.queues = {name: Queue(name, attempts, self.traits.get(name, PLAIN)) for name, attempts in queues.items()}
         self.entries, self.finished = {}, set()
         self.violations, self.next_id = [], 1
-        self.totals = dict.fromkeys(("sent", "acked", "refused", "delivered", "settled", "confirmed", "found", "resent", "replays", "looked", "delayed"), 0)
+        self.totals = dict.fromkeys(("sent", "acked", "refused", "delivered", "settled", "confirmed", "found", "resent", "replays", "interrupted", "put back", "looked", "delayed"), 0)
         self.order, self.campaigns, self.resent_ids = {}, 0, set()
         # While set, answers are noted and promise nothing (see image.py).
         self.deaf = False

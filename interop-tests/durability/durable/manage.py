@@ -11,7 +11,12 @@ QUEUE, LETTER, REPLAY = "verdict.queue", "verdict.dead-letter", "verdict.replay"
 
 
 def encode(value):
-    """What requests are made of: maps, texts and numbers."""
+    """What requests and the toy broker's answers are made of."""
+    if value is None:
+        return amqp.NULL
+    if isinstance(value, list):
+        items = b"".join(map(encode, value))
+        return b"\xd0" + (len(items) + 4).to_bytes(4, "big") + len(value).to_bytes(4, "big") + items
     if isinstance(value, dict):
         items = b"".join(string(key) + encode(item) for key, item in value.items())
         return b"\xd1" + (len(items) + 4).to_bytes(4, "big") + (2 * len(value)).to_bytes(4, "big") + items

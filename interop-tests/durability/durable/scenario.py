@@ -129,7 +129,10 @@ class Scenario:
 
     def totals(self):
         t = self.ledger.totals
-        more = f", {t['resent']} sent again, {t['replays']} replays, {t['looked']} looked at, {t['delayed']} retry times compared" if self.ledger.traits else ""
+        more = ""
+        if self.ledger.traits:
+            more = f", {t['resent']} sent again, {t['replays']} replays ({t['interrupted']} half done when killed, then {t['put back']} more put back)"
+            more += f", {t['looked']} looked at, {t['delayed']} retry times compared"
         return f"{t['sent']} sent, {t['acked']} acked, {t['delivered']} delivered, {t['settled']} settled, {t['confirmed']} confirmed{more}"
 
     def report(self, why, took_s):
