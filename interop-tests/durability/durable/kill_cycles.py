@@ -82,7 +82,8 @@ def finish(scenario):
     """Everything is taken out of everything, and the directory is sound."""
     scenario.ledger.mark("final audit")
     scenario.broker.start()
-    features.after_restart(scenario, list(scenario.ledger.queues))
+    if scenario.features:
+        features.after_restart(scenario, list(scenario.ledger.queues))
     scenario.audit(list(scenario.ledger.queues))
     scenario.broker.stop()
     scenario.check_directory()

@@ -32,6 +32,7 @@ The file written beside it holds every event, and is where a message's history i
 """
 import time
 import zlib
+from collections import deque
 from dataclasses import dataclass
 
 NOWHERE, GONE = ("N", 0, 0), ("G", 0, 0)
@@ -111,6 +112,9 @@ class Queue:
         self.name, self.max_attempts, self.traits = name, max_attempts, traits
         # The replay that is not known to be done, and whether this process runs it.
         self.campaign, self.replaying = 0, False
+        # The newest answers with the bytes they were for, and messages whose answer the publisher lost as it
+        # died with the broker: it sends them again, whatever has become of them.
+        self.heard, self.forgotten = deque(maxlen=60), []
         # Failed messages by group, each with the connection that heard of it (None: before the last restart).
         self.blockers = {}
         self.suspects, self.disturbed = 0, False
@@ -179,6 +183,8 @@ class Ledger:
             self.note(entry.id, "acked after the cut")
             return
         self.totals["acked"] += not entry.acked
+        if entry.bare is not None and not entry.acked:
+            self.queues[entry.queue].heard.append((entry, entry.bare))
         entry.acked, entry.bare = True, None
         self.note(entry.id, "acked")
         steps = [(token, states - {NOWHERE}) for token, states in entry.trail]
@@ -196,7 +202,9 @@ class Ledger:
 
     def unanswered(self, name):
         """What a publisher of a queue that remembers ids has to send again."""
-        return [entry for entry in self.queues[name].entries.values() if entry.bare is not None]
+        queue = self.queues[name]
+        known = {**queue.entries, **{entry.id: entry for entry in queue.forgotten}}
+        return [entry for entry in known.values() if entry.bare is not None]
 
     def refused(self, entry, why):
         """The broker said it did not take it."""
@@ -409,6 +417,11 @@ class Ledger:
         self.deaf = self.ending = False
         for queue in self.queues.values():
             queue.disturbed = queue.replaying = False
+            queue.forgotten = []
+            for entry, bare in list(queue.heard)[::3]:
+                entry.bare = bare
+                queue.forgotten.append(entry)
+            queue.heard.clear()
             queue.waiting = sum(1 for entry in queue.entries.values() if any(state[0] == "Q" for state in entry.now))
             self.held_back(queue)
         self.order.clear()

@@ -31,7 +31,7 @@ CASES = [
     ("forget-count", "durability", 20, [COUNT]),
     ("forget-acquired", "durability", 20, [COUNT]),
     ("count-at-restart", "durability", 20, [COUNT]),
-    ("both", "durability", 20, [PLACE]),
+    ("both", "durability", 20, [PLACE, RETURNED]),
     ("neither", "durability", 20, [PLACE]),
     ("no-dead-letter", "durability", 20, [PLACE]),
     ("reverse", "durability", 20, [ORDER]),
