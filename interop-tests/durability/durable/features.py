@@ -54,9 +54,9 @@ class Replayer:
         self.manager = Manager(load.loop, load.port, f"{load.name}-manager")
         self.planned = []
         for name in REPLAYED:
-            if self.ledger.queues[name].campaign or rng.random() < 0.3:
-                rate = rng.choice((None, 40, 400))
-                self.planned.append((rng.uniform(0, until_s), name, {"rate": rate} if rate else {}))
+            if self.ledger.queues[name].campaign or rng.random() < 0.6:
+                how = rng.choice(({}, {"rate": 40}, {"rate": 400}, {"canary": True}))
+                self.planned.append((rng.uniform(0, until_s), name, how))
 
     def step(self, now_s):
         self.manager.work()

@@ -20,6 +20,8 @@ def encode(value):
     if isinstance(value, dict):
         items = b"".join(string(key) + encode(item) for key, item in value.items())
         return b"\xd1" + (len(items) + 4).to_bytes(4, "big") + (2 * len(value)).to_bytes(4, "big") + items
+    if isinstance(value, bool):
+        return amqp.boolean(value)
     return string(value) if isinstance(value, str) else ulong(value)
 
 
