@@ -62,6 +62,19 @@ rules = [
 delays = {{ short = "300ms" }}
 
 [[queue]]
+name = "soon-stranded"
+stranded-after = "200ms"
+
+[[queue]]
+name = "two-suspects"
+crash-suspects = 2
+{NO_DELAY}
+
+[[queue]]
+name = "buried-elsewhere"
+dead-letter-queue = "graveyard"
+
+[[queue]]
 name = "once.*"
 duplicates = {{ detect = "message-id" }}
 

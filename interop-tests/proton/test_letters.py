@@ -142,6 +142,22 @@ def test_canaries_that_go_well_let_the_rest_go(manage, conn, queue):
     assert (done["state"], done["replayed"], done["failed-again"]) == ("done", 3, 0)
 
 
+def test_the_second_round_of_canaries_is_ten(manage, conn, queue):
+    """settlement.md, Replay: canary ("one, then ten, stop if one fails again")."""
+    buried(manage, conn, queue, [(f"m{n}", "app:x", "x") for n in range(15)])
+    started = ok(manage("REPLAY", LETTER, queue, {"canary": True}), 201)
+    receiver = conn.receiver(queue)
+    receiver.receive().accept()
+    ten = receiver.receive(10)
+    for canary in ten[:9]:
+        canary.accept()
+    ten[9].reject("app:x", "again")
+    done = replayed(manage, started["id"])
+    assert (done["state"], done["replayed"], done["failed-again"]) == ("canary-failed", 11, 1)
+    assert receiver.drain(10) == []
+    assert len(ok(manage("LIST", LETTER, queue))["letters"]) == 5
+
+
 def test_a_replay_is_stopped(manage, conn, queue):
     buried(manage, conn, queue)
     started = ok(manage("REPLAY", LETTER, queue, {"canary": True}), 201)

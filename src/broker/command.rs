@@ -138,7 +138,28 @@ pub struct Modified {
     /// What the annotations `x-opt-error-condition` and `x-opt-error-description` said of the cause.
     pub cause: Option<Box<Cause>>,
     /// `x-opt-delivery-delay`/`-time`: no retry before this time.
-    pub not_before: Option<Millis>,
+    pub not_before: Option<NotBefore>,
+}
+
+/// When a consumer wants a failed message tried again. A delay counts from the settlement, which for a default outcome
+/// comes long after it was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotBefore {
+    /// So many milliseconds after the settlement.
+    After(u64),
+    /// At this time.
+    At(Millis),
+}
+
+impl NotBefore {
+    /// The time that is, for a settlement of now.
+    #[must_use]
+    pub fn due(self, now: Millis) -> Millis {
+        match self {
+            Self::After(ms) => now.plus_ms(ms),
+            Self::At(time) => time,
+        }
+    }
 }
 
 /// An answer to one delivery.

@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{
     Cause, Death, DeathReason, Effect, Failure, FailureOutcome, MoveIn, Seq,
+    history::add_failure,
     ledger::Notice,
     node::Node,
     policy::{ExpiredTo, WhenFull},
     queue::entry::{
         DURABLE, Entry, FIRST_ACQUIRER, KEEPING, LOADING, OFFERED, PUT_PENDING, Status, UNREADABLE,
     },
-    settlement::{Fate, add_failure, finish},
+    settlement::{Fate, finish},
 };
 use crate::time::Millis;
 

@@ -1,8 +1,9 @@
-//! When a dynamic node's lifetime policy says it ends (part 3.5.10 to 3.5.13).
+//! Beginning and end of a node: its record, a clean stop, and when a dynamic node's lifetime policy says it ends (part
+//! 3.5.10 to 3.5.13).
 //!
-//! Invariant: said once. `delete-on-close` is about the link that made the node, which only the server knows.
+//! Invariant: the end is said once. `delete-on-close` is about the link that made the node, which only the server knows.
 
-use super::{Effect, QueueDefinition, node::Node, policy::Lifetime};
+use super::{Effect, QueueDefinition, node::Node, policy::Lifetime, queue::entry::Status};
 
 /// What the node ever had: a node is not ended before it began to be used.
 #[derive(Debug, Default)]
@@ -54,6 +55,34 @@ impl Node {
         if ends {
             self.had.ended = true;
             effects.push(Effect::Expire);
+        }
+    }
+
+    /// A clean stop: makes records of the non-durable messages too, so that they are kept.
+    pub fn prepare_stop(&mut self) {
+        if !self.outlives_the_process() {
+            return;
+        }
+        self.record_volatile_ids();
+        let Self { main, dead, ledger, .. } = self;
+        let all = [Status::Available, Status::Acquired, Status::Delayed, Status::Held, Status::Moving];
+        for queue in [main, dead] {
+            for seq in queue.with_status(&all) {
+                let id = queue.id;
+                let Some(entry) = queue.entries.get_mut(seq).filter(|e| !e.recorded()) else { continue };
+                let Some(message) = entry.message.clone() else { continue };
+                let fresh = entry.state.is_none() && entry.acquired_count == 0;
+                let as_published = fresh && entry.delivery_count == message.delivery_count;
+                let (ticket, index) = ledger.put(id, seq, message, None, None);
+                entry.set_pending(ticket, index);
+                match &entry.state {
+                    Some(state) => ledger.state(id, seq, state.clone()),
+                    None if !as_published => {
+                        ledger.count(id, seq, entry.delivery_count, entry.acquired_count)
+                    }
+                    None => {}
+                }
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ mod duplicates;
 #[allow(missing_docs)] // the variants' texts name their fields
 mod effect;
 mod evacuation;
+mod history;
 mod ids;
 mod import;
 mod ledger;
@@ -41,7 +42,9 @@ mod tally;
 pub use attempt::{Attempt, AttemptEnd, AttemptNext};
 pub use breaker::BreakerState;
 pub use chooser::Chooser;
-pub use command::{Command, DetachCause, Loaded, Modified, MoveIn, Outcome, Publish, Settlement, Subscribe};
+pub use command::{
+    Command, DetachCause, Loaded, Modified, MoveIn, NotBefore, Outcome, Publish, Settlement, Subscribe,
+};
 pub use effect::{Delivery, Effect, Refusal, Wanted};
 pub use ids::{ConnectionId, ConsumerId, ProducerId, QueueId, Seq, Ticket};
 pub use letters::{CauseCount, Filter, Judged, Letter};

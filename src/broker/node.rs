@@ -21,7 +21,7 @@ use super::{
     policy::BreakerPolicy,
     queue::{
         MAX_PRIORITY, Memory, Queue,
-        entry::{Entry, FIRST_ACQUIRER, Status},
+        entry::{Entry, FIRST_ACQUIRER},
         groups::failed_here,
         retry::Rng,
     },
@@ -352,34 +352,6 @@ impl Node {
     pub fn next_wake(&self) -> Option<Millis> {
         let main = self.main.next_wake(self.definition.policy.stranded_after_ms);
         [main, self.dead.next_wake(u64::MAX), self.next_old_letter()].into_iter().flatten().min()
-    }
-
-    /// A clean stop: makes records of the non-durable messages too, so that they are kept.
-    pub fn prepare_stop(&mut self) {
-        if !self.outlives_the_process() {
-            return;
-        }
-        self.record_volatile_ids();
-        let Self { main, dead, ledger, .. } = self;
-        let all = [Status::Available, Status::Acquired, Status::Delayed, Status::Held, Status::Moving];
-        for queue in [main, dead] {
-            for seq in queue.with_status(&all) {
-                let id = queue.id;
-                let Some(entry) = queue.entries.get_mut(seq).filter(|e| !e.recorded()) else { continue };
-                let Some(message) = entry.message.clone() else { continue };
-                let fresh = entry.state.is_none() && entry.acquired_count == 0;
-                let as_published = fresh && entry.delivery_count == message.delivery_count;
-                let (ticket, index) = ledger.put(id, seq, message, None, None);
-                entry.set_pending(ticket, index);
-                match &entry.state {
-                    Some(state) => ledger.state(id, seq, state.clone()),
-                    None if !as_published => {
-                        ledger.count(id, seq, entry.delivery_count, entry.acquired_count)
-                    }
-                    None => {}
-                }
-            }
-        }
     }
 
     /// Main queue's and dead-letter tree's numbers.

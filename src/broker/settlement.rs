@@ -7,26 +7,18 @@
 use std::sync::Arc;
 
 use super::{
-    Annotations, Cause, ConsumerId, DeathReason, DetachCause, Failure, FailureOutcome, Modified, Outcome,
-    Seq, Settlement,
+    Annotations, Cause, ConsumerId, DeathReason, DetachCause, Failure, FailureOutcome, Modified, NotBefore,
+    Outcome, Seq, Settlement,
     attempt::{AttemptEnd, note_last},
     breaker::weigh,
+    history::{add_failure, exclude, merge},
     ledger::{Ledger, Notice},
     node::Node,
     policy::Action,
-    queue::{
-        Memory, Queue,
-        entry::{Entry, Status},
-        retry,
-    },
+    queue::{Memory, Queue, entry::Status, retry},
     rules::{self, Nack, Ruling},
 };
-use crate::{limits::FAILURES_KEPT, time::Millis};
-
-/// Link endpoints a message remembers as excluded; a peer could otherwise grow it without bound.
-const EXCLUDED_KEPT: usize = 256;
-/// Bytes of merged annotations a message keeps: a state must stay far below what the store takes as one value.
-const ANNOTATIONS_BYTES: usize = 16 * 1024;
+use crate::time::Millis;
 
 /// What a settlement left behind, so that its confirmation waits for the right thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +43,7 @@ pub(super) struct Verdict {
     /// The annotations as texts, for the rules.
     words: Vec<(String, String)>,
     undeliverable_here: bool,
-    not_before: Option<Millis>,
+    not_before: Option<NotBefore>,
 }
 
 impl Verdict {
@@ -320,11 +312,12 @@ impl Node {
             _ => Next::Back,
         };
         let policy = &self.definition.policy;
+        let chosen = verdict.not_before.map(|not_before| not_before.due(now));
         if dead {
             // Nothing is dead-lettered twice, and nothing is deleted: it stays where it is. What failed or was rejected
             // waits all the same, or its consumer and we would spin.
             let delay = verdict.failed.map(|_| retry::delay_ms(&policy.retry_delay, retry, &mut self.rng));
-            return back_or_later(verdict.not_before.or(delay.map(|ms| now.plus_ms(ms))));
+            return back_or_later(chosen.or(delay.map(|ms| now.plus_ms(ms))));
         }
         let action = ruling.map(|ruling| ruling.action);
         match verdict.failed {
@@ -346,9 +339,7 @@ impl Node {
                 let delay = ruling.and_then(|r| r.delay.as_ref()).unwrap_or(&policy.retry_delay);
                 // "A consumer may choose the delay of one retry itself": before any rule.
                 back_or_later(Some(
-                    verdict
-                        .not_before
-                        .unwrap_or_else(|| now.plus_ms(retry::delay_ms(delay, retry, &mut self.rng))),
+                    chosen.unwrap_or_else(|| now.plus_ms(retry::delay_ms(delay, retry, &mut self.rng))),
                 ))
             }
             None => Next::Back,
@@ -366,39 +357,4 @@ impl Node {
         }
         Fate::Recorded
     }
-}
-
-/// Adds to the failure record: the newest `FAILURES_KEPT`, and how many older ones there were.
-pub(super) fn add_failure(entry: &mut Entry, failure: Failure) {
-    let state = entry.state_mut();
-    if state.failures.len() >= FAILURES_KEPT {
-        state.failures.remove(0);
-        state.failures_dropped = state.failures_dropped.saturating_add(1);
-    }
-    state.failures.push(failure);
-}
-
-/// Adds an endpoint; of too many, the newest stay.
-fn exclude(excluded: &mut Vec<String>, endpoint: Option<String>) {
-    let Some(endpoint) = endpoint.filter(|e| !excluded.contains(e)) else { return };
-    if excluded.len() >= EXCLUDED_KEPT {
-        excluded.remove(0);
-    }
-    excluded.push(endpoint);
-}
-
-/// Merges annotations, new value wins; what does not fit is skipped: how many.
-fn merge(into: &mut Annotations, newer: Annotations) -> u32 {
-    let size = |a: &Annotations| a.0.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
-    let mut used = size(into);
-    let mut skipped = 0;
-    for (key, value) in newer.0 {
-        used += key.len() + value.len();
-        if used <= ANNOTATIONS_BYTES {
-            into.merge(Annotations(vec![(key, value)]));
-        } else {
-            skipped += 1;
-        }
-    }
-    skipped
 }

@@ -22,7 +22,6 @@ use crate::{
     amqp::{AttachReply, LinkId, SessionId},
     broker::{Command, ConsumerId, Lifetime, Outcome, ProducerId, QueueId, Subscribe},
     limits,
-    time::Millis,
 };
 
 impl Container {
@@ -121,10 +120,8 @@ impl Container {
         consumer.browse = matches!(source.distribution_mode, Some(DistributionMode::Copy));
         consumer.presettled = attach.snd_settle_mode == SenderSettleMode::Settled;
         consumer.outcomes = source.outcomes.as_ref().map(|symbols| outcome::Set::of(&symbols.0));
-        let default_outcome = source
-            .default_outcome
-            .as_ref()
-            .map_or(Outcome::Released, |given| outcome::read_default(given, Millis(0)));
+        let default_outcome =
+            source.default_outcome.as_ref().map_or(Outcome::Released, outcome::read_default);
         reply_source(&mut source, &default_outcome, consumer.browse);
         let id = ConsumerId::new(self.id, link.0);
         // Kept with every failure and exclusion, so not at the length the peer chose.

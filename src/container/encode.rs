@@ -37,12 +37,15 @@ pub(super) fn sections(delivery: &Delivery, dead_letter: bool) -> (Vec<u8>, usiz
     }
     let state = delivery.state.as_deref();
     let death = state.and_then(|state| state.death.as_deref());
-    if let Some(death) = death.filter(|_| dead_letter) {
+    if let (Some(state), Some(death)) = (state, death)
+        && (dead_letter || is_dead(state, death))
+    {
         delivery_annotations(death, &mut out);
     }
     let from = message.from as usize;
     let changed = delivery.acquired_count > 0
-        || state.is_some_and(|state| !state.annotations.is_empty() || state.death.is_some());
+        || state.is_some_and(|state| !state.annotations.is_empty() || state.death.is_some())
+        || claims_acquisitions(message.payload());
     if !changed {
         return (out, from);
     }
@@ -53,8 +56,33 @@ pub(super) fn sections(delivery: &Delivery, dead_letter: bool) -> (Vec<u8>, usiz
     (out, from + found.bare.start)
 }
 
+/// Annotations that say what only the broker can know. A publisher that sends on what it got has them from there: "only
+/// when > 0", and of another death, they would not be true here.
+pub(super) fn only_ours(name: &[u8], dead: bool) -> bool {
+    name == ACQUIRED_COUNT.as_bytes() || (dead && name.starts_with(b"x-opt-dl-"))
+}
+
+/// Whether a publisher says how often a message was acquired. Most have no annotations and are not looked into.
+fn claims_acquisitions(payload: &[u8]) -> bool {
+    if matches!(payload, [0x00, 0x53, 0x73..=0x78, ..]) {
+        return false;
+    }
+    let range = section::walk(payload).ok().and_then(|sections| sections.message_annotations);
+    let annotations = range.and_then(|range| payload.get(range)).unwrap_or_default();
+    annotations.windows(ACQUIRED_COUNT.len()).any(|name| name == ACQUIRED_COUNT.as_bytes())
+}
+
+/// How often a message was handed to a consumer and came back.
+const ACQUIRED_COUNT: &str = "x-opt-acquired-count";
+
 /// An annotation, encoded.
 type Pair = (Box<[u8]>, Box<[u8]>);
+
+/// Whether a message is a dead letter where it is: "A queue may name another queue as target" of its own. One that a
+/// replay put back has its death in its annotations, and lives.
+fn is_dead(state: &EntryState, death: &Death) -> bool {
+    state.replays.last().is_none_or(|replay| replay.time < death.time)
+}
 
 /// Delivery-annotation `rejected`: the consumer's error, for whoever looks at the dead letter (3.4.2).
 fn delivery_annotations(death: &Death, out: &mut Vec<u8>) {
@@ -82,10 +110,16 @@ fn message_annotations(
     let kept = published.and_then(|bytes| section::map_pairs(bytes).ok()).into_iter().flatten();
     let kept: Vec<(&[u8], &[u8])> = kept
         .filter(|(key, _)| {
-            section::canonical_key(key).is_none_or(|key| added.iter().all(|(ours, _)| *ours != key))
+            section::canonical_key(key).is_none_or(|key| {
+                // A symbol's encoding and length, then its text.
+                let name = key.get(2..).unwrap_or_default();
+                !only_ours(name, death.is_some()) && added.iter().all(|(ours, _)| *ours != key)
+            })
         })
         .collect();
-    section::encode_map_section(MESSAGE_ANNOTATIONS, kept.into_iter().chain(borrowed(&added)), out);
+    if !(kept.is_empty() && added.is_empty()) {
+        section::encode_map_section(MESSAGE_ANNOTATIONS, kept.into_iter().chain(borrowed(&added)), out);
+    }
 }
 
 fn borrowed(pairs: &[Pair]) -> impl Iterator<Item = (&[u8], &[u8])> {
@@ -114,7 +148,7 @@ pub(super) fn own_annotations(
     acquired_count: u32,
     death: Option<&Death>,
 ) -> impl Iterator<Item = (&'static str, Said<'_>)> {
-    let acquired = (acquired_count > 0).then_some(("x-opt-acquired-count", Said::Uint(acquired_count)));
+    let acquired = (acquired_count > 0).then_some((ACQUIRED_COUNT, Said::Uint(acquired_count)));
     acquired.into_iter().chain(death.into_iter().flat_map(death_annotations))
 }
 

@@ -241,7 +241,7 @@ impl Container {
             }
             Event::Message(message) => self.incoming(message, now, host),
             Event::Disposition { link, tokens, settled, state } => {
-                self.disposition(link, tokens, settled, state, now);
+                self.disposition(link, tokens, settled, state);
             }
             Event::Detached { link, .. } => self.detached(link, host),
             Event::Closed { clean, by_peer, error } => {

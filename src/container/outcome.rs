@@ -5,17 +5,20 @@
 //! consumer says along with an outcome is kept within `limits`: it is copied to every message it is about.
 
 use fe2o3_amqp_types::{
-    definitions::{AmqpError, Error},
+    definitions::{AmqpError, Error, Fields},
     messaging,
 };
-use serde_amqp::{Value, primitives::Symbol};
+use serde_amqp::{
+    Value,
+    primitives::{Symbol, Timestamp},
+};
 
 use crate::{
     amqp::codec::{
         DeliveryState, OUTCOMES, condition_name, decode_fields, encode_fields, encode_value, error_condition,
-        from_wire_outcome, to_wire_outcome,
+        from_wire_outcome, section, to_wire_outcome,
     },
-    broker::{Annotations, Cause, Modified, Outcome},
+    broker::{Annotations, Cause, Modified, NotBefore, Outcome},
     limits,
     time::Millis,
 };
@@ -67,7 +70,7 @@ pub(super) fn not_in_force(outcome: &Outcome, allowed: &Set) -> Error {
 }
 
 /// The outcome in a delivery state; `None`: the state is not terminal, or there is none.
-pub(super) fn read(state: Option<DeliveryState>, now: Millis) -> Result<Option<Outcome>, Error> {
+pub(super) fn read(state: Option<DeliveryState>) -> Result<Option<Outcome>, Error> {
     let unsupported = |what: &str| {
         let why =
             format!("delivery state {what} is not supported here, expected one of: {}", OUTCOMES.join(", "));
@@ -79,7 +82,7 @@ pub(super) fn read(state: Option<DeliveryState>, now: Millis) -> Result<Option<O
         Some(DeliveryState::Released) => Outcome::Released,
         Some(DeliveryState::Rejected(error)) => Outcome::Rejected(error.map(|error| Box::new(cause(*error)))),
         Some(DeliveryState::Modified(modified, skipped)) => {
-            let mut read = read_modified(*modified, now);
+            let mut read = read_modified(*modified);
             read.skipped += skipped;
             Outcome::Modified(Box::new(read))
         }
@@ -90,11 +93,11 @@ pub(super) fn read(state: Option<DeliveryState>, now: Millis) -> Result<Option<O
 }
 
 /// The outcome a source names as its default (already known to be one of the four).
-pub(super) fn read_default(outcome: &messaging::Outcome, now: Millis) -> Outcome {
-    read(Some(from_wire_outcome(outcome)), now).ok().flatten().unwrap_or(Outcome::Released)
+pub(super) fn read_default(outcome: &messaging::Outcome) -> Outcome {
+    read(Some(from_wire_outcome(outcome))).ok().flatten().unwrap_or(Outcome::Released)
 }
 
-fn read_modified(modified: messaging::Modified, now: Millis) -> Modified {
+fn read_modified(modified: messaging::Modified) -> Modified {
     let mut read = Modified {
         delivery_failed: modified.delivery_failed.unwrap_or(false),
         undeliverable_here: modified.undeliverable_here.unwrap_or(false),
@@ -104,8 +107,8 @@ fn read_modified(modified: messaging::Modified, now: Millis) -> Modified {
     let mut room = limits::MODIFIED_ANNOTATIONS_BYTES;
     for (key, value) in modified.message_annotations.unwrap_or_default() {
         match key.as_str() {
-            "x-opt-delivery-delay" => read.not_before = number(&value).map(|ms| now.plus_ms(ms)),
-            "x-opt-delivery-time" => read.not_before = number(&value).map(Millis),
+            "x-opt-delivery-delay" => read.not_before = number(&value).map(NotBefore::After),
+            "x-opt-delivery-time" => read.not_before = number(&value).map(Millis).map(NotBefore::At),
             // `modified` has no error field: these two stand in for it. They say why this attempt failed,
             // so they go to the failure record and not among the message's annotations.
             "x-opt-error-condition" => {
@@ -217,10 +220,38 @@ pub(super) fn write(outcome: &Outcome) -> DeliveryState {
     }
 }
 
-/// The default outcome that is really applied, for the attach reply.
+/// "The attach reply states the default-outcome that will really be applied": without the annotations that are skipped.
 pub(super) fn write_default(outcome: &Outcome) -> messaging::Outcome {
+    let mut state = write(outcome);
+    if let (DeliveryState::Modified(told, _), Outcome::Modified(applied)) = (&mut state, outcome) {
+        told.message_annotations = applied_annotations(applied);
+    }
     // All four outcomes have a form on the wire.
-    to_wire_outcome(&write(outcome)).unwrap_or(messaging::Outcome::Released(messaging::Released {}))
+    to_wire_outcome(&state).unwrap_or(messaging::Outcome::Released(messaging::Released {}))
+}
+
+fn applied_annotations(modified: &Modified) -> Option<Fields> {
+    let mut merged = Vec::new();
+    section::encode_map(modified.annotations.0.iter().map(|(key, value)| (&**key, &**value)), &mut merged);
+    let mut fields = decode_fields("message-annotations", &merged).unwrap_or_default();
+    let mut say = |key: &str, value: Value| fields.insert(Symbol::from(key), value);
+    match modified.not_before {
+        Some(NotBefore::After(ms)) => _ = say("x-opt-delivery-delay", Value::Ulong(ms)),
+        Some(NotBefore::At(Millis(time))) => {
+            let time = Timestamp::from_milliseconds(i64::try_from(time).unwrap_or(i64::MAX));
+            say("x-opt-delivery-time", Value::Timestamp(time));
+        }
+        None => {}
+    }
+    if let Some(Cause { condition, description, .. }) = modified.cause.as_deref() {
+        if !condition.is_empty() {
+            say("x-opt-error-condition", Value::Symbol(Symbol::from(&**condition)));
+        }
+        if let Some(description) = description {
+            say("x-opt-error-description", Value::String(description.clone()));
+        }
+    }
+    (!fields.is_empty()).then_some(fields)
 }
 
 /// A cause as an error (part 2.8.14), whole.

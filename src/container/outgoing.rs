@@ -13,7 +13,6 @@ use crate::{
         BreakerState, Command, ConnectionId, ConsumerId, Delivery, DetachCause, Outcome, QueueId, Seq,
         Settlement,
     },
-    time::Millis,
 };
 
 /// Messages written before the node is told there is room again; a quarter of what it was given.
@@ -152,12 +151,11 @@ impl Container {
         tokens: Vec<u64>,
         settled: bool,
         state: Option<DeliveryState>,
-        now: Millis,
     ) {
         let Some(Link::Consumer(consumer)) = self.links.get_mut(&link) else {
             return self.answers_settled(link, &tokens, settled, state);
         };
-        let read = match outcome::read(state, now) {
+        let read = match outcome::read(state) {
             Ok(read) => read,
             Err(error) => return self.drop_link(link, error),
         };

@@ -2,6 +2,7 @@
 
 mod filters;
 mod links;
+mod words;
 
 use std::sync::Arc;
 
@@ -14,7 +15,10 @@ use serde_amqp::{Value, primitives::Symbol};
 use super::{encode, outcome};
 use crate::{
     amqp::codec::{DeliveryState, section},
-    broker::{Annotations, Cause, Death, DeathReason, Delivery, EntryState, Message, Modified, Outcome, Seq},
+    broker::{
+        Annotations, Cause, Death, DeathReason, Delivery, EntryState, Message, Modified, NotBefore, Outcome,
+        Seq,
+    },
     limits,
     time::Millis,
 };
@@ -179,10 +183,10 @@ fn modified_annotations_are_taken_except_those_the_broker_keeps_for_itself() {
         undeliverable_here: None,
         message_annotations: Some(annotations),
     };
-    let read = outcome::read(Some(DeliveryState::Modified(Box::new(modified), 0)), Millis(1000)).unwrap();
+    let read = outcome::read(Some(DeliveryState::Modified(Box::new(modified), 0))).unwrap();
     let Some(Outcome::Modified(read)) = read else { panic!("{read:?}") };
     assert!(read.delivery_failed && !read.undeliverable_here);
-    assert_eq!(read.not_before, Some(Millis(1500)));
+    assert_eq!(read.not_before, Some(NotBefore::After(500)));
     assert_eq!(read.annotations.0.len(), 1);
     assert_eq!(&*read.annotations.0[0].0, b"\xa3\x06x-mine");
     assert_eq!(read.skipped, 2, "counted");
@@ -210,7 +214,7 @@ fn read_failed<const N: usize>(annotations: [(&str, Value); N]) -> Modified {
         undeliverable_here: None,
         message_annotations: Some(annotations),
     };
-    let read = outcome::read(Some(DeliveryState::Modified(Box::new(modified), 0)), Millis(1000)).unwrap();
+    let read = outcome::read(Some(DeliveryState::Modified(Box::new(modified), 0))).unwrap();
     let Some(Outcome::Modified(read)) = read else { panic!("{read:?}") };
     *read
 }
@@ -266,10 +270,9 @@ fn annotations_that_are_texts_or_scalars_can_be_what_a_rule_is_about() {
 
 #[test]
 fn non_terminal_states_are_no_outcome_and_unknown_ones_are_refused() {
-    let now = Millis(0);
-    assert_eq!(outcome::read(None, now).unwrap(), None);
-    assert_eq!(outcome::read(Some(DeliveryState::Received(0, 0)), now).unwrap(), None);
-    let refused = outcome::read(Some(DeliveryState::Unknown("x:mine:list".into())), now).unwrap_err();
+    assert_eq!(outcome::read(None).unwrap(), None);
+    assert_eq!(outcome::read(Some(DeliveryState::Received(0, 0))).unwrap(), None);
+    let refused = outcome::read(Some(DeliveryState::Unknown("x:mine:list".into()))).unwrap_err();
     assert!(refused.description.unwrap().contains("x:mine:list"));
 }
 
@@ -283,7 +286,7 @@ fn outcomes_survive_the_wire_and_back() {
         Outcome::Rejected(Some(Box::new(cause))),
         Outcome::Modified(Box::new(Modified { delivery_failed: true, ..Modified::default() })),
     ] {
-        assert_eq!(outcome::read(Some(outcome::write(&outcome)), Millis(0)).unwrap(), Some(outcome));
+        assert_eq!(outcome::read(Some(outcome::write(&outcome))).unwrap(), Some(outcome));
     }
 }
 
@@ -312,7 +315,7 @@ fn what_is_kept_of_a_consumers_error_is_bounded() {
         Some(info),
     );
     let state = DeliveryState::Rejected(Some(Box::new(error)));
-    let Ok(Some(Outcome::Rejected(Some(cause)))) = outcome::read(Some(state), Millis(0)) else { panic!() };
+    let Ok(Some(Outcome::Rejected(Some(cause)))) = outcome::read(Some(state)) else { panic!() };
     assert_eq!(cause.condition.len(), limits::CAUSE_CONDITION_BYTES);
     let description = cause.description.unwrap();
     assert_eq!(description.len(), limits::CAUSE_DESCRIPTION_BYTES - 1);
@@ -329,7 +332,7 @@ fn annotations_of_modified_are_taken_up_to_a_limit() {
     annotations.insert(Symbol::from("x-huge"), Value::String("v".repeat(100_000)));
     let modified = messaging::Modified { message_annotations: Some(annotations), ..outcome_modified() };
     let state = DeliveryState::Modified(Box::new(modified), 0);
-    let Ok(Some(Outcome::Modified(read))) = outcome::read(Some(state), Millis(0)) else { panic!() };
+    let Ok(Some(Outcome::Modified(read))) = outcome::read(Some(state)) else { panic!() };
     let bytes: usize = read.annotations.0.iter().map(|(key, value)| key.len() + value.len()).sum();
     let most = limits::MODIFIED_ANNOTATIONS_BYTES;
     assert!(bytes <= most && bytes > most - 200, "{bytes} bytes, expected at most {most} and nearly that");

@@ -14,7 +14,7 @@
 
 use std::{borrow::Cow, cell::OnceCell, fmt::Write as _};
 
-use super::encode::{Said, is_foreign, own_annotations};
+use super::encode::{Said, is_foreign, only_ours, own_annotations};
 use crate::{
     amqp::codec::{
         Scalar, scalar,
@@ -287,6 +287,9 @@ impl<'m> View<'m> {
                 Said::Timestamp(time) => Value::Int(time.into()),
                 Said::Uint(number) => Value::Int(number.into()),
             };
+        }
+        if only_ours(name.as_bytes(), death.is_some()) {
+            return Value::Null;
         }
         let found = self.annotations.get_or_init(|| {
             let mut found = vec![None; names.0.len()];

@@ -9,26 +9,27 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use super::backlog::Draining;
 use super::compaction::Compaction;
 use super::delta::{Change, Delta};
 use super::index::{Checkpoint, Index, LiveBytes};
 use super::journal::layout::Position;
 use super::journal::segments::Segments;
-use super::record;
 use super::{Notify, StoreError, StoreEvent};
-use crate::broker::{EntryState, QueueId, Seq};
+use crate::broker::{QueueId, Seq};
+use crate::limits::STATES_BACKLOG_BYTES;
 
 /// At least this between two checkpoints, however much is written: each costs several syncs.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(250);
 
-/// A message's state, if it has one.
-pub(crate) type StateRead = Result<Option<Arc<EntryState>>, StoreError>;
+/// A message's state as its bytes, if it has one: who asked decodes it, and not this thread, which has others to serve.
+pub(crate) type StateRead = Result<Option<Arc<[u8]>>, StoreError>;
 
 /// What the checkpointer is told.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A frame is safe.
-    Committed { changes: Vec<Change>, end: Position, bytes: u64 },
+    Committed { changes: Vec<Change>, end: Position, bytes: u64, state_bytes: u64 },
     /// A node answered `Evacuate`.
     Evacuated(QueueId, u32),
     /// Somebody wants the states of these messages.
@@ -49,6 +50,7 @@ pub(crate) struct Checkpointer {
     pub queues: BTreeSet<QueueId>,
     pub position: Position,
     pub progress: Progress,
+    pub backlog: Draining,
 }
 
 /// What happened since the last checkpoint.
@@ -59,6 +61,8 @@ pub(crate) struct Progress {
     /// The segment the checkpoint before the last had reached.
     covered: u32,
     bytes: u64,
+    /// Bytes of states in the delta, to be taken off the backlog.
+    state_bytes: u64,
     /// When the first change after the last checkpoint came.
     since: Option<Instant>,
     last: Instant,
@@ -74,6 +78,7 @@ impl Progress {
             written,
             covered: 0,
             bytes: 0,
+            state_bytes: 0,
             since: None,
             last: Instant::now(),
             compaction: Compaction::default(),
@@ -92,7 +97,10 @@ impl Checkpointer {
                 None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match event {
-                Ok(Event::Committed { changes, end, bytes }) => self.committed(changes, end, bytes),
+                Ok(Event::Committed { changes, end, bytes, state_bytes }) => {
+                    self.progress.state_bytes += state_bytes;
+                    self.committed(changes, end, bytes);
+                }
                 Ok(Event::Evacuated(queue, segment)) => self.progress.compaction.evacuated(queue, segment),
                 Ok(Event::States { queue, seqs, reply }) => {
                     // Who asked may be gone.
@@ -115,6 +123,9 @@ impl Checkpointer {
 
     fn due_in(&self) -> Option<Duration> {
         let since = self.progress.since?;
+        if self.progress.state_bytes > STATES_BACKLOG_BYTES / 2 {
+            return Some(Duration::ZERO);
+        }
         let by_time = self.interval.saturating_sub(since.elapsed());
         if self.progress.bytes < self.interval_bytes {
             return Some(by_time);
@@ -152,11 +163,8 @@ impl Checkpointer {
     /// States as of the newest commit we were told of: what is not in the index yet is in the delta.
     fn states(&self, queue: QueueId, seqs: &[Seq]) -> Vec<StateRead> {
         let read = |&seq: &Seq| match self.progress.delta.state(queue, seq) {
-            Some(state) => match record::state_from_bytes(state.bytes()) {
-                Ok(state) => Ok(Some(Arc::new(state))),
-                Err(why) => Err(StoreError::Corrupt(why.to_string().into())),
-            },
-            None => Ok(self.index.state(queue, seq)?.map(Arc::new)),
+            Some(state) => Ok(Some(Arc::clone(state.shared()))),
+            None => self.index.state_bytes(queue, seq),
         };
         seqs.iter().map(read).collect()
     }
@@ -178,12 +186,16 @@ impl Checkpointer {
         progress.bytes = 0;
         progress.since = None;
         progress.last = Instant::now();
+        let state_bytes = std::mem::take(&mut progress.state_bytes);
         if progress.failed.is_some() {
             // After an error the handle is dead: collecting goes on being cheap, writing is over.
+            self.backlog.take(state_bytes);
             return;
         }
         let checkpoint = Checkpoint { position, epoch: self.epoch, clean };
-        match self.index.apply(delta, &mut self.live, checkpoint) {
+        let applied = self.index.apply(delta, &mut self.live, checkpoint);
+        self.backlog.take(state_bytes);
+        match applied {
             Ok(()) => progress.written = position,
             Err(error) => {
                 progress.failed = Some(error.clone());

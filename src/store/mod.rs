@@ -5,6 +5,8 @@
 //! implementation keeps (sled) is a cache that can be rebuilt. Does not know queues' rules.
 
 #[cfg(feature = "server")]
+mod backlog;
+#[cfg(feature = "server")]
 mod block;
 #[cfg(feature = "server")]
 pub mod check;

@@ -22,7 +22,10 @@ use crate::{
         },
     },
     auth::Verdict,
-    broker::{BreakerState, Command, ConnectionId, Effect, Lifetime, ProducerId, Publish, QueueId},
+    broker::{
+        BreakerState, Command, ConnectionId, DetachCause, Effect, Lifetime, ProducerId, Publish, QueueId,
+        Refusal,
+    },
     container::{Container, Host, NoPlace, Notice, Peer, Place, Wish},
     limits,
     management::Operation,
@@ -359,4 +362,103 @@ fn what_the_breaker_does_goes_out_in_one_flow_the_latest_alone_and_with_an_answe
     let echo = Effect::Flow { consumer, delivery_count: 5, credit: 0, available: 1, drained: false };
     let flows = told(&mut rig, vec![echo]);
     assert_eq!((flows.len(), flows[0].2.is_none()), (1, true), "told once");
+}
+
+/// settlement.md, Towards the publisher: "Refusal is `rejected(error with condition)` …; or `released` … Never
+/// `modified`: the blocking proton client takes it for success."
+#[test]
+fn a_publisher_is_told_accepted_or_rejected_with_a_condition_and_never_modified() {
+    let answers = [
+        (None, None),
+        (Some(Refusal::QueueFull), Some("amqp:resource-limit-exceeded")),
+        (Some(Refusal::StorageFull), Some("amqp:resource-limit-exceeded")),
+        (Some(Refusal::Expired), Some("amqp:precondition-failed")),
+        (Some(Refusal::Deleted), Some("amqp:resource-deleted")),
+    ];
+    for (answer, expected) in answers {
+        let mut rig = Rig::new("c");
+        let link = rig.attach(Role::Sender, "w", Some("q"));
+        rig.send(link, 0, false, message(None, 10));
+        rig.exchange();
+        let (_, producer, publish) = rig.published().remove(0);
+        rig.answer(producer, vec![(publish.token, answer)]);
+        let events = rig.exchange();
+        let told = match states(&events)[..] {
+            [([0], DeliveryState::Accepted)] => None,
+            [([0], DeliveryState::Rejected(Some(error)))] => {
+                assert!(error.description.is_some());
+                Some(crate::amqp::codec::condition_name(&error.condition))
+            }
+            _ => panic!("{answer:?}: {events:?}"),
+        };
+        assert_eq!(told.as_deref(), expected, "{answer:?}");
+    }
+}
+
+/// settlement.md, Towards the publisher: "no route": to nowhere, over the anonymous relay.
+#[test]
+fn a_message_without_a_route_is_rejected_with_not_found() {
+    let mut rig = Rig::new("c");
+    let link = rig.attach(Role::Sender, "relay", None);
+    rig.send(link, 0, false, message(Some("no-such"), 10));
+    rig.send(link, 1, false, message(None, 10));
+    let events = rig.exchange();
+    let told: Vec<_> = states(&events)
+        .into_iter()
+        .map(|(tokens, state)| match state {
+            DeliveryState::Rejected(Some(error)) => {
+                (tokens[0], crate::amqp::codec::condition_name(&error.condition))
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, [(0, "amqp:not-found".to_owned()), (1, "amqp:precondition-failed".to_owned())]);
+}
+
+/// settlement.md, The failure record: "consumer (container-id, link, user)".
+#[test]
+fn a_consumer_is_known_by_container_link_and_user() {
+    let mut rig = Rig::new("client-7");
+    rig.attach(Role::Receiver, "orders-in", Some("q"));
+    let identity = rig.house.sent.iter().find_map(|(_, command)| match command {
+        Command::Subscribe(wish) => Some(wish.identity.to_string()),
+        _ => None,
+    });
+    assert_eq!(identity.as_deref(), Some("client-7/orders-in (anonymous)"));
+}
+
+/// settlement.md, Connection loss: "the consumer may have crashed"; "A clean detach is not a crash", and neither is an
+/// end, a close, or what we close ourselves.
+#[test]
+fn only_what_ends_without_a_word_is_a_crash() {
+    type End = fn(&mut Rig, LinkId);
+    let ends: [(&str, DetachCause, End); 6] = [
+        ("detach", DetachCause::Clean, |rig, link| rig.client.detach(link, true, None)),
+        ("end", DetachCause::Clean, |rig, _| rig.client.end(rig.session, None)),
+        ("close", DetachCause::Clean, |rig, _| rig.client.close(None)),
+        ("our close", DetachCause::Clean, |rig, _| rig.container.close_internal("stopping")),
+        ("end of the stream", DetachCause::Lost, |rig, _| rig.container.handle_eof(NOW)),
+        ("silence", DetachCause::Lost, |rig, _| rig.container.handle_timeout(Millis(60_000))),
+    ];
+    for (what, expected, end) in ends {
+        let mut rig = Rig::new("c");
+        let link = rig.attach(Role::Receiver, "in", Some("q"));
+        rig.house.sent.clear();
+        end(&mut rig, link);
+        // The container's turn first: what we close is over for us before the peer says anything.
+        rig.container.process(NOW, &mut rig.house);
+        let up = rig.client.output().to_vec();
+        rig.container.handle_input(&up, NOW);
+        rig.container.process(NOW, &mut rig.house);
+        let causes: Vec<_> = rig
+            .house
+            .sent
+            .iter()
+            .filter_map(|(_, command)| match command {
+                Command::Unsubscribe { cause, .. } => Some(*cause),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(causes, [expected], "{what}");
+    }
 }

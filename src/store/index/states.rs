@@ -2,6 +2,8 @@
 //!
 //! Invariant: the pieces of one state are written and removed together.
 
+use std::sync::Arc;
+
 use super::Index;
 use super::keys::state_key;
 use crate::broker::{EntryState, QueueId, Seq};
@@ -42,6 +44,14 @@ impl Index {
 
     /// A message's state.
     pub fn state(&self, queue: QueueId, seq: Seq) -> Result<Option<EntryState>, StoreError> {
+        let Some(bytes) = self.state_bytes(queue, seq)? else { return Ok(None) };
+        record::state_from_bytes(&bytes)
+            .map(Some)
+            .map_err(|error| self.damaged(&format!("queue {} seq {}: {error}", queue.0, seq.0)))
+    }
+
+    /// The bytes of a message's state.
+    pub fn state_bytes(&self, queue: QueueId, seq: Seq) -> Result<Option<Arc<[u8]>>, StoreError> {
         let first = self.states.get(state_key(queue, seq, 0)).map_err(|error| self.error(&error))?;
         let Some(first) = first else { return Ok(None) };
         let mut more = Vec::new();
@@ -50,8 +60,6 @@ impl Index {
                 more.extend_from_slice(&chunk.map_err(|error| self.error(&error))?);
             }
         }
-        record::state_from_bytes(if more.is_empty() { &first } else { &more })
-            .map(Some)
-            .map_err(|error| self.damaged(&format!("queue {} seq {}: {error}", queue.0, seq.0)))
+        Ok(Some(if more.is_empty() { Arc::from(&*first) } else { more.into() }))
     }
 }

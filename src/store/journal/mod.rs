@@ -26,10 +26,12 @@ use self::log::{Log, LogStart};
 use self::meter::Meter;
 use self::segments::Segments;
 use self::writer::{Committer, Gather};
-use super::checkpoint::{Checkpointer, Event, Progress};
+use super::backlog::{Backlog, Draining};
+use super::checkpoint::{Checkpointer, Event, Progress, StateRead};
 use super::fault::Fault;
 use super::index::Index;
 use super::lock::DirLock;
+use super::record;
 use super::recovery::{self, Opened};
 use super::space::Space;
 use super::stats::StoreStats;
@@ -113,6 +115,7 @@ impl JournalStore {
         let (events, received) = channel();
         let notify = Arc::new(notify);
         let catalogue = catalogue(&opened.index)?;
+        let backlog = Arc::new(Backlog::default());
         let checkpointer = Checkpointer {
             index: opened.index.clone(),
             segments: Arc::clone(&segments),
@@ -124,10 +127,12 @@ impl JournalStore {
             queues: catalogue.definitions.keys().copied().collect(),
             position: opened.end,
             progress: Progress::new(opened.end),
+            backlog: Draining(Arc::clone(&backlog)),
         };
         let meter = Arc::new(Meter::default());
         let mut committer = committer(dir, &options, &opened, catalogue, &segments, &inbox, &events, notify);
         committer.meter = Arc::clone(&meter);
+        committer.backlog = backlog;
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
         let spawn = |error: std::io::Error| StoreError::Failed(format!("start a thread: {error}").into());
         let checkpointer =
@@ -231,7 +236,7 @@ impl Store for JournalStore {
         let asked = self.events.send(Event::States { queue, seqs: seqs.to_vec(), reply });
         let closed = || StoreError::Failed("the store is closed".into());
         match asked.map_err(|_| closed()).and_then(|()| answer.recv().map_err(|_| closed())) {
-            Ok(states) => states,
+            Ok(states) => states.into_iter().map(decoded).collect(),
             Err(error) => seqs.iter().map(|_| Err(error.clone())).collect(),
         }
     }
@@ -247,6 +252,14 @@ impl Store for JournalStore {
 
     fn close(&self) -> Result<(), StoreError> {
         self.stop()
+    }
+}
+
+fn decoded(read: StateRead) -> Result<Option<Arc<EntryState>>, StoreError> {
+    let Some(bytes) = read? else { return Ok(None) };
+    match record::state_from_bytes(&bytes) {
+        Ok(state) => Ok(Some(Arc::new(state))),
+        Err(why) => Err(StoreError::Corrupt(format!("a message's state: {why}").into())),
     }
 }
 
@@ -289,6 +302,7 @@ fn committer(
         space,
         reserve_bytes,
         checkpointer: events.clone(),
+        backlog: Arc::default(),
         notify,
         catalogue,
         gather: Gather::default(),

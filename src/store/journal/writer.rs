@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
+use super::super::backlog::Backlog;
 use super::super::block::IndexEntry;
 use super::super::checkpoint::Event;
 use super::super::delta::Change;
@@ -43,6 +44,8 @@ pub(crate) struct Committer {
     pub space: Space,
     pub reserve_bytes: u64,
     pub checkpointer: Sender<Event>,
+    /// States that wait for it.
+    pub backlog: Arc<Backlog>,
     pub notify: Arc<Notify>,
     /// What a new segment begins with.
     pub catalogue: Catalogue,
@@ -61,6 +64,8 @@ pub(crate) struct Gather {
     frame: Vec<u8>,
     records: u32,
     changes: Vec<Change>,
+    /// Bytes of the states among them.
+    state_bytes: u64,
     /// By batch; `None`: refused.
     committed: Vec<Option<Committed>>,
     cancelled: Cancelled,
@@ -146,8 +151,12 @@ impl Committer {
                 let changes = std::mem::take(&mut self.gather.changes);
                 self.catalogue.note(&changes);
                 // Without a checkpointer (it failed and said so) the journal is still the truth.
-                let _ = self.checkpointer.send(Event::Committed { changes, end, bytes });
-                self.report(jobs)
+                let state_bytes = std::mem::take(&mut self.gather.state_bytes);
+                self.backlog.add(state_bytes);
+                let _ = self.checkpointer.send(Event::Committed { changes, end, bytes, state_bytes });
+                let left = self.report(jobs);
+                self.backlog.wait();
+                left
             }
             Err(error) => self.poison(jobs, error),
         }
@@ -206,6 +215,7 @@ impl Gather {
         self.frame.clear();
         self.frame.resize(FRAME_HEADER_BYTES, 0);
         self.records = 0;
+        self.state_bytes = 0;
         self.changes.clear();
         self.committed.clear();
     }
@@ -286,7 +296,7 @@ impl Gather {
                 self.encode_state(*queue, *seq, state);
             }
             Record::Move { from, to, state } => {
-                let state = Packed::of(state);
+                let state = self.packed(state);
                 record::encode_move(&mut self.frame, *from, *to, &state);
                 self.changed(Change::Move { from: *from, to: *to, state });
             }
@@ -307,8 +317,14 @@ impl Gather {
         }
     }
 
+    fn packed(&mut self, state: &EntryState) -> Packed {
+        let packed = Packed::of(state);
+        self.state_bytes += packed.bytes().len() as u64;
+        packed
+    }
+
     fn encode_state(&mut self, queue: QueueId, seq: Seq, state: &EntryState) {
-        let state = Packed::of(state);
+        let state = self.packed(state);
         record::encode_state(&mut self.frame, queue, seq, &state);
         self.changed(Change::State { queue, seq, state });
     }

@@ -39,6 +39,12 @@ impl Packed {
         Self { bytes: state_to_bytes(state).into(), delivery_count, acquired_count }
     }
 
+    /// The same, shared.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<[u8]> {
+        &self.bytes
+    }
+
     /// What `state_to_bytes` made.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

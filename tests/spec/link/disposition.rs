@@ -159,6 +159,17 @@ fn settled_without_a_state_is_the_default_outcome() {
     assert_eq!((queue.available, queue.acquired), (1, 0));
 }
 
+/// 3.5.3 As above: received is no terminal state.
+#[test]
+fn settled_as_received_is_the_default_outcome() {
+    let mut peer = delivered(1);
+    let received = new("received").with("section-number", 0_u32).with("section-offset", 1_u64);
+    peer.send(0, &settle(0, 0, received));
+    peer.quiet();
+    let (queue, _) = peer.subject.house.borrow().counts("q");
+    assert_eq!((queue.available, queue.acquired), (1, 0));
+}
+
 /// 2.7.6 role and first are mandatory.
 #[test]
 fn a_disposition_without_a_mandatory_field_is_refused() {

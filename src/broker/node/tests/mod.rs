@@ -9,6 +9,7 @@ mod expiry;
 mod filters;
 mod groups;
 mod limits;
+mod lines;
 mod looking;
 mod management;
 mod model;

@@ -115,7 +115,7 @@ fn a_consumer_may_choose_the_delay_of_one_retry() {
         1,
         modified(|m| {
             m.delivery_failed = true;
-            m.not_before = Some(at);
+            m.not_before = Some(NotBefore::At(at));
         }),
     );
     assert_eq!(rig.node.next_wake(), Some(at));

@@ -111,7 +111,7 @@ fn the_delay_a_consumer_chose_goes_before_that_of_a_rule() {
     let mut policy = with(vec![Rule { delay: Some("slow".into()), ..rule("slowly", Action::Retry) }]);
     policy.delays.insert("slow".into(), RetryDelay { first_ms: 9000, ..RetryDelay::default() });
     let mut rig = handed_out(policy);
-    let not_before = Some(rig.now.plus_ms(70));
+    let not_before = Some(NotBefore::After(70));
     let modified = Modified { delivery_failed: true, not_before, ..Modified::default() };
     rig.settle(1, 1, Outcome::Modified(Box::new(modified)));
     let failure = last_failure(rig.stored(1));
