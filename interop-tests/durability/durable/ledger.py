@@ -305,19 +305,20 @@ class Ledger:
         self.order[key] = max(entry.id, self.order.get(key, 0))
 
     def suspect(self, entry, state):
-        """Whether a lost connection explains this count; each explains one."""
-        queue = self.queues[entry.queue]
+        """Whether lost connections explain this count; each explains one, and the same message may be hit again."""
+        queue, possible = self.queues[entry.queue], {one[:2] for one in self.possible(entry)}
         place, count = state
-        before = {(place, count - 1)}
-        if place == "D" and count >= queue.max_attempts:
-            before.add(("Q", count - 1))
-        if count == 0 and queue.campaign:
-            # Died of it, and was put back before anybody saw it.
-            before.add(("Q", queue.max_attempts - 1))
-        if queue.suspects > 0 and any(one[:2] in before for one in self.possible(entry)):
-            queue.suspects -= 1
-            self.note(entry.id, "counted as a crash suspect")
-            return True
+        for used in range(1, queue.suspects + 1):
+            before = {(place, count - used)}
+            if place == "D" and count >= queue.max_attempts:
+                before.add(("Q", count - used))
+            if count == 0 and queue.campaign:
+                # Died of it, and was put back before anybody saw it.
+                before.add(("Q", queue.max_attempts - used))
+            if before & possible:
+                queue.suspects -= used
+                self.note(entry.id, f"counted as a crash suspect: {used}")
+                return True
         return False
 
     def classify(self, entry, state):
@@ -393,6 +394,7 @@ class Ledger:
 
     def lost(self, link):
         """The client dropped the connection while the broker lives."""
+        self.mark(f"lost {link.name}")
         queue = self.queues[link.queue]
         queue.disturbed, queue.suspects = True, queue.suspects + 1
         # Any of them may be the one that was counted, and be dead now.
