@@ -252,13 +252,17 @@ class Ledger:
     def possible(self, entry):
         """What it may be by now: a replay that runs moves letters without a word."""
         queue = self.queues[entry.queue]
-        return entry.now | (replayed(entry.now, queue.campaign) if queue.replaying else set())
+        return entry.now | self._put_back(queue, entry)
+
+    @staticmethod
+    def _put_back(queue, entry):
+        return replayed(entry.now, queue.campaign) if queue.replaying else set()
 
     def _observe(self, entry, state):
         """It was seen in this place with this count."""
         queue, possible = self.queues[entry.queue], self.possible(entry)
         matching = {one for one in possible if one[:2] == state}
-        if matching and matching <= entry.now:
+        if matching and not matching & self._put_back(queue, entry):
             entry.trail[-1] = (entry.trail[-1][0], matching)
         elif matching or self.ending or self.suspect(entry, state):
             # Something happened that may not be on the disk yet: what was before stays possible.
