@@ -158,6 +158,25 @@ def test_the_second_round_of_canaries_is_ten(manage, conn, queue):
     assert len(ok(manage("LIST", LETTER, queue))["letters"]) == 5
 
 
+def test_letters_kept_in_another_queue_are_replayed_to_the_queue_they_died_in(manage, conn, queue):
+    keeper = queue + "-keeper"
+    ok(manage("CREATE", QUEUE, keeper), 201)
+    ok(manage("CREATE", QUEUE, queue, {"settings": {"dead-letter-queue": keeper}}), 201)
+    bury(conn, queue, THREE)
+    manage.until(lambda: ok(manage("MESSAGES", QUEUE, keeper)), lambda b: len(b["messages"]) == 3)
+    missing = {"condition": "app:missing"}
+    assert ok(manage("REPLAY", LETTER, keeper, {"dry-run": True, "filter": missing})) == {"matching": 2}
+    started = ok(manage("REPLAY", LETTER, keeper, {"filter": missing}), 201)
+    done = replayed(manage, started["id"])
+    assert (done["state"], done["replayed"], done["skipped"]) == ("done", 2, 0)
+    receiver = conn.receiver(queue, credit=5)
+    for expected in ("m1", "m2"):
+        delivery = receiver.receive()
+        assert (delivery.message.id, delivery.message.delivery_count) == (expected, 0)
+        delivery.accept()
+    assert ids(ok(manage("MESSAGES", QUEUE, keeper)), "messages") == ["m3"]
+
+
 def test_a_replay_is_stopped(manage, conn, queue):
     buried(manage, conn, queue)
     started = ok(manage("REPLAY", LETTER, queue, {"canary": True}), 201)

@@ -4,10 +4,13 @@
 //! to another queue it stays here, untouchable, until that queue says it has it durably. Nothing here
 //! ever deletes a message, but expiry where the policy says `discard`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use super::{
-    Cause, Death, DeathReason, Effect, Failure, FailureOutcome, MoveIn, Seq,
+    Cause, Death, DeathReason, Effect, EntryState, Failure, FailureOutcome, MoveIn, Seq,
     history::add_failure,
     ledger::Notice,
     node::Node,
@@ -30,6 +33,8 @@ pub(super) struct Moves {
     offered: usize,
     /// Confirmations that wait for a message to have arrived.
     pub notices: BTreeMap<u64, Vec<Notice>>,
+    /// Other queues' dead letters that a replay puts back there, and the state each is to have.
+    replays: BTreeMap<u64, (String, Arc<EntryState>)>,
 }
 
 impl Node {
@@ -114,16 +119,21 @@ impl Node {
     /// Offers waiting dead letters to the queue that takes them, some at a time.
     pub(super) fn offer_moves(&mut self, effects: &mut Vec<Effect>) {
         for _ in 0..self.moves.waiting.len().min(2 * OFFERED_MAX) {
-            let Some(target) = self.dead_letter_target().map(str::to_owned) else {
-                self.take_moves_back();
-                return;
+            let Some(seq) = self.moves.waiting.pop_front() else { return };
+            let replay = self.moves.replays.get(&seq).cloned();
+            let Some(target) = replay.as_ref().map(|replay| &*replay.0).or(self.dead_letter_target()) else {
+                // The policy no longer names another queue: it goes to our own tree.
+                self.arrived(seq, false);
+                continue;
             };
             if self.moves.offered >= OFFERED_MAX {
+                self.moves.waiting.push_front(seq);
                 return;
             }
-            let Some(seq) = self.moves.waiting.pop_front() else { return };
+            let target = target.to_owned();
             let from = (self.main.id, Seq(seq));
             let Some(entry) = self.main.entries.get_mut(seq).filter(|e| e.status == Status::Moving) else {
+                self.moves.replays.remove(&seq);
                 continue;
             };
             if entry.has(PUT_PENDING | KEEPING) {
@@ -137,7 +147,7 @@ impl Node {
                 from,
                 location: entry.location(),
                 message: entry.message.clone(),
-                state: entry.full_state().unwrap_or_default(),
+                state: replay.map(|replay| replay.1).or(entry.full_state()).unwrap_or_default(),
                 size: entry.size,
                 priority: entry.priority,
                 first_acquirer: entry.has(FIRST_ACQUIRER),
@@ -147,11 +157,12 @@ impl Node {
         }
     }
 
-    /// The policy no longer names another queue: what was not offered goes to our own tree.
-    fn take_moves_back(&mut self) {
-        for seq in std::mem::take(&mut self.moves.waiting) {
-            self.arrived(seq, false);
-        }
+    /// A replay puts another queue's dead letter back there, with this state.
+    pub(super) fn move_back(&mut self, seq: u64, target: String, state: Arc<EntryState>) {
+        self.main.unlist(seq);
+        self.main.set_status(seq, Status::Moving);
+        self.moves.replays.insert(seq, (target, state));
+        self.moves.waiting.push_back(seq);
     }
 
     /// The other queue has it durably, or would not take it.
@@ -163,9 +174,15 @@ impl Node {
     }
 
     fn arrived(&mut self, seq: u64, taken: bool) {
+        let replay = self.moves.replays.remove(&seq).is_some();
         if taken {
             // No record: the other queue's `Move` took it out of this one.
             self.main.take_out(seq, &mut self.memory);
+        } else if replay {
+            if let Some(entry) = self.main.entries.get_mut(seq) {
+                entry.flags &= !OFFERED;
+            }
+            self.main.put_back(seq);
         } else {
             self.move_to_tree(seq);
         }
@@ -185,7 +202,7 @@ impl Node {
             message,
             delivery_count: state.delivery_count,
             acquired_count: state.acquired_count,
-            state: Some(std::sync::Arc::clone(&state)),
+            state: Some(Arc::clone(&state)),
             size,
             flags: if first_acquirer { FIRST_ACQUIRER } else { 0 } | if durable { DURABLE } else { 0 },
             priority,

@@ -65,6 +65,17 @@ pub struct EntryState {
     pub replays: Vec<Replay>,
 }
 
+impl EntryState {
+    /// The queue it died in, if it is a dead letter that is kept in another queue, of this name.
+    #[must_use]
+    pub fn died_elsewhere(&self, here: &str) -> Option<&str> {
+        let death = self.death.as_ref().filter(|death| death.queue != here)?;
+        // One that was put back since is no dead letter where it is.
+        let dead = self.replays.last().is_none_or(|replay| replay.time < death.time);
+        dead.then_some(&*death.queue)
+    }
+}
+
 /// A message was put back from the dead letters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replay {

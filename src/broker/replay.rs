@@ -1,4 +1,5 @@
-//! Replay: dead letters go back to the queue they died in, and what becomes of the first of them is watched.
+//! Replay: dead letters go back to the queue they died in, and what becomes of the first of them is watched. They are in
+//! its tree, or in the queue that takes its dead letters.
 //!
 //! Invariant: a message moves in one record, so it is in exactly one of the two, whatever fails. One that a replay of
 //! this name put back before stays where it is, so that a replay run twice does not duplicate. Which letters are meant,
@@ -10,7 +11,7 @@ use super::{
     EntryState, Replay, Seq,
     node::Node,
     policy::WhenFull,
-    queue::entry::{KEEPING, LOADING, STATE_PAGED, UNREADABLE},
+    queue::entry::{KEEPING, LOADING, STATE_PAGED, Status, UNREADABLE},
 };
 use crate::{limits::REPLAYS_KEPT, time::Millis};
 
@@ -22,6 +23,8 @@ const WATCHED: usize = 1024;
 pub struct ReplayLetters {
     /// The name of the replay.
     pub id: Arc<str>,
+    /// They are in the queue's own dead-letter tree; else they are other queues', in the queue itself.
+    pub own: bool,
     /// Which, and what is known of their states where the queue does not have them in memory.
     pub letters: Vec<ReplayLetter>,
     /// Watch what becomes of them.
@@ -42,7 +45,7 @@ pub struct ReplayLetter {
 /// What became of the command.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Replayed {
-    /// Put back.
+    /// Put back; other queues' letters: on their way there.
     pub moved: u64,
     /// Not there any more, or put back by this replay before.
     pub done_before: u64,
@@ -91,14 +94,19 @@ impl Watch {
 impl Node {
     /// Puts dead letters back: "with a fresh attempt budget and its history kept".
     pub fn replay(&mut self, now: Millis, wanted: ReplayLetters) -> Replayed {
-        let ReplayLetters { id, letters, watch } = wanted;
+        let ReplayLetters { id, own, letters, watch } = wanted;
         let mut result = Replayed::default();
         for letter in letters {
-            if self.definition.policy.when_full == WhenFull::Reject && self.at_limit() {
+            if own && self.definition.policy.when_full == WhenFull::Reject && self.at_limit() {
                 result.full = true;
                 return result;
             }
-            match self.replay_one(now, &id, letter) {
+            let done = match own {
+                true => self.replay_one(now, &id, letter),
+                false => self.replay_away(now, &id, letter),
+            };
+            match done {
+                Outcome::Away => result.moved += 1,
                 Outcome::Moved(seq) => {
                     result.moved += 1;
                     if watch && self.watch.open.len() < WATCHED {
@@ -126,13 +134,7 @@ impl Node {
             return Outcome::DoneBefore;
         }
         let Some(mut entry) = dead.take_out(seq, memory) else { return Outcome::DoneBefore };
-        let fresh = Arc::make_mut(&mut state);
-        fresh.not_before = None;
-        fresh.excluded.clear();
-        if fresh.replays.len() >= REPLAYS_KEPT {
-            fresh.replays.remove(0);
-        }
-        fresh.replays.push(Replay { id: id.to_string(), time: now });
+        begin_anew(&mut state, now, id);
         entry.state = Some(Arc::clone(&state));
         entry.set_counts(0, entry.acquired_count);
         entry.flags &= !(LOADING | UNREADABLE | STATE_PAGED);
@@ -157,6 +159,30 @@ impl Node {
         Outcome::Moved(to.1)
     }
 
+    /// A letter that another queue's policy sent here goes back there, if that queue takes it.
+    fn replay_away(&mut self, now: Millis, id: &Arc<str>, letter: ReplayLetter) -> Outcome {
+        let seq = letter.seq.0;
+        let Some(entry) = self.main.entries.get(seq) else { return Outcome::DoneBefore };
+        let waits = matches!(entry.status, Status::Available | Status::Delayed);
+        let state =
+            if entry.has(STATE_PAGED) { letter.state } else { Some(entry.full_state().unwrap_or_default()) };
+        let (Some(mut state), true) = (state, waits && letter.acquired_count == entry.acquired_count) else {
+            return Outcome::Busy;
+        };
+        let Some(target) = state.died_elsewhere(&self.definition.name).map(str::to_owned) else {
+            return Outcome::DoneBefore;
+        };
+        if state.replays.iter().any(|replay| replay.id == **id) {
+            return Outcome::DoneBefore;
+        }
+        begin_anew(&mut state, now, id);
+        let counts = Arc::make_mut(&mut state);
+        (counts.delivery_count, counts.acquired_count) = (0, entry.acquired_count);
+        self.move_back(seq, target, state);
+        self.tally.replayed += 1;
+        Outcome::Away
+    }
+
     /// What became of the messages a replay put back and watches. `forget`: it will not ask again.
     pub fn fates(&mut self, id: &str, forget: bool) -> Fates {
         // Purged or deleted by hand: nobody will hear of it.
@@ -172,7 +198,20 @@ impl Node {
     }
 }
 
+/// The state of a letter that is put back: its history stays.
+fn begin_anew(state: &mut Arc<EntryState>, now: Millis, id: &Arc<str>) {
+    let state = Arc::make_mut(state);
+    state.not_before = None;
+    state.excluded.clear();
+    if state.replays.len() >= REPLAYS_KEPT {
+        state.replays.remove(0);
+    }
+    state.replays.push(Replay { id: id.to_string(), time: now });
+}
+
 enum Outcome {
+    /// On its way to another queue.
+    Away,
     Moved(u64),
     DoneBefore,
     Busy,

@@ -150,6 +150,7 @@ impl House {
         };
         let letters = ReplayLetters {
             id: name.into(),
+            own: true,
             letters: read.iter().map(letter).collect(),
             watch: rng.one_in(2),
         };

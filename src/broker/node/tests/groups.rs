@@ -281,7 +281,8 @@ fn a_replayed_message_holds_nobody() {
     assert_eq!(rig.node.counts().1.available, 1);
     rig.now = rig.now.plus_ms(1);
     let letters = vec![ReplayLetter { seq: Seq(1), acquired_count: 1, state: None }];
-    let replayed = rig.node.replay(rig.now, ReplayLetters { id: "r".into(), letters, watch: false });
+    let replayed =
+        rig.node.replay(rig.now, ReplayLetters { id: "r".into(), own: true, letters, watch: false });
     assert_eq!(replayed.moved, 1);
     rig.flush(Vec::new());
     rig.publish(of(&[A]));

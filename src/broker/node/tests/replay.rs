@@ -34,7 +34,7 @@ fn letters(rig: &Rig) -> Vec<ReplayLetter> {
 }
 
 fn replay(rig: &mut Rig, id: &str, letters: Vec<ReplayLetter>) -> Replayed {
-    let replayed = rig.node.replay(rig.now, ReplayLetters { id: id.into(), letters, watch: true });
+    let replayed = rig.node.replay(rig.now, ReplayLetters { id: id.into(), own: true, letters, watch: true });
     rig.flush(Vec::new());
     replayed
 }
@@ -192,4 +192,75 @@ fn a_dead_letter_that_fails_or_is_rejected_waits_longer_each_time_and_stays() {
     }
     assert!(waits.windows(2).all(|pair| pair[1] > pair[0]), "{waits:?}");
     assert_eq!(rig.node.counts().1.available + rig.node.counts().1.acquired, 1);
+}
+
+/// A queue with another's dead letter, from queue 8.
+fn foreign() -> Rig {
+    let mut rig = Rig::new();
+    rig.publish_n(1);
+    let death = Death {
+        reason: DeathReason::Rejected,
+        cause: None,
+        time: rig.now,
+        attempts: 3,
+        queue: "elsewhere".into(),
+        address: "elsewhere".into(),
+        first: ("elsewhere".into(), DeathReason::Rejected),
+    };
+    let state = EntryState { delivery_count: 3, death: Some(Box::new(death)), ..EntryState::default() };
+    let body = std::sync::Arc::new(message());
+    rig.run(Command::MoveIn(Box::new(MoveIn {
+        from: (QueueId(8), Seq(5)),
+        location: None,
+        message: Some(body),
+        state: std::sync::Arc::new(state),
+        size: 100,
+        priority: 4,
+        first_acquirer: true,
+        durable: true,
+    })));
+    rig
+}
+
+fn replay_away(rig: &mut Rig, id: &str) -> Replayed {
+    let letters = [1, 2].map(|seq| ReplayLetter { seq: Seq(seq), acquired_count: 0, state: None }).into();
+    let replayed =
+        rig.node.replay(rig.now, ReplayLetters { id: id.into(), own: false, letters, watch: false });
+    rig.flush(Vec::new());
+    replayed
+}
+
+#[test]
+fn another_queues_dead_letter_goes_back_to_that_queue_and_nothing_else_does() {
+    let mut rig = foreign();
+    rig.pass(1);
+    assert_eq!(replay_away(&mut rig, "r"), Replayed { moved: 1, done_before: 1, ..Replayed::default() });
+    let (queue, moved) = rig.moves_out.pop().expect("it is offered");
+    assert_eq!((&*queue, moved.from, moved.state.delivery_count), ("elsewhere", (QueueId(4), Seq(2)), 0));
+    assert_eq!(moved.state.replays.iter().map(|r| &*r.id).collect::<Vec<_>>(), ["r"]);
+    assert_eq!((rig.node.counts().0.available, rig.node.counts().0.moving), (1, 1));
+    rig.run(Command::MovedOut { seq: Seq(2), taken: true });
+    assert_eq!((rig.node.counts().0.available, rig.node.counts().0.moving), (1, 0));
+}
+
+#[test]
+fn another_queues_dead_letter_that_is_not_taken_there_stays_as_it_was() {
+    let mut rig = foreign();
+    rig.pass(1);
+    replay_away(&mut rig, "r");
+    rig.run(Command::MovedOut { seq: Seq(2), taken: false });
+    assert_eq!(rig.node.counts().0.available, 2);
+    let state = rig.node.look_at(false, Seq(2)).and_then(|seen| seen.state).expect("its state");
+    assert_eq!((state.delivery_count, state.replays.len()), (3, 0));
+    assert_eq!(replay_away(&mut rig, "r").moved, 1, "and may be tried again");
+}
+
+#[test]
+fn a_replayed_message_of_the_queue_itself_is_no_dead_letter_of_another() {
+    let mut rig = dead(1, 1 << 20);
+    replay_all(&mut rig, "r");
+    let letters = vec![ReplayLetter { seq: Seq(2), acquired_count: 1, state: None }];
+    let replayed =
+        rig.node.replay(rig.now, ReplayLetters { id: "s".into(), own: false, letters, watch: false });
+    assert_eq!(replayed, Replayed { done_before: 1, ..Replayed::default() });
 }
