@@ -300,8 +300,8 @@ class Ledger:
     def _in_order(self, entry, link):
         """FIFO as one link sees it, as long as nobody gave messages back that we never saw."""
         queue = self.queues[entry.queue]
-        if entry.resent or any(state[2] for state in entry.now) or (queue.suspects and queue.campaign):
-            # Not where it was published.
+        if entry.resent or any(count or last for _, count, last in entry.now) or (queue.suspects and queue.campaign):
+            # Not where it was published, or handed out before and lost on its way to us.
             return
         key = (entry.queue, entry.producer, entry.group, link.name)
         if not queue.disturbed and not self.ending and self.order.get(key, 0) > entry.id:
