@@ -84,6 +84,12 @@ def list_of(fields):
     return b"\xd0" + struct.pack(">II", len(body) + 4, len(fields)) + body
 
 
+def map_of(*pairs):
+    """A small map with symbols as keys."""
+    body = b"".join(symbol(key) + value for key, value in pairs)
+    return bytes((0xC1, len(body) + 1, 2 * len(pairs))) + body
+
+
 def described(code, value):
     return b"\x00" + ulong(code) + value
 
@@ -181,9 +187,10 @@ def field(fields, index, default=None):
 DURABLE_HEADER = composite(HEADER, TRUE)
 
 
-def bare_message(message_id, body):
-    """Properties with the id, and one data section: what must arrive bit for bit."""
-    return composite(PROPERTIES, ulong(message_id)) + described(0x75, binary(body))
+def bare_message(message_id, body, group=None):
+    """Properties with the id and perhaps a group, and one data section: what must arrive bit for bit."""
+    more = [NULL] * 9 + [string(group)] if group else []
+    return composite(PROPERTIES, ulong(message_id), *more) + described(0x75, binary(body))
 
 
 class Message:

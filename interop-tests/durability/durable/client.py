@@ -8,7 +8,7 @@ import socket
 import time
 
 from . import amqp
-from .amqp import boolean, composite, field, frame, string, symbol, ubyte, uint, NULL
+from .amqp import boolean, composite, field, frame, map_of, string, symbol, ubyte, uint, NULL
 
 WINDOW = 1 << 20
 MAX_FRAME = 64 * 1024
@@ -17,8 +17,10 @@ OUTCOMES = {
     "rejected": composite(amqp.REJECTED, composite(amqp.ERROR, symbol("test:refused"), string("by the test"))),
     "released": composite(amqp.RELEASED),
     "failed": composite(amqp.MODIFIED, amqp.TRUE),
+    # By the shipped rules a parsing error is permanent, however it comes.
+    "poison": composite(amqp.MODIFIED, amqp.TRUE, amqp.FALSE, map_of(("x-opt-error-condition", symbol("amqp:decode-error")))),
 }
-CODES = {"accepted": amqp.ACCEPTED, "rejected": amqp.REJECTED, "released": amqp.RELEASED, "failed": amqp.MODIFIED}
+CODES = {"accepted": amqp.ACCEPTED, "rejected": amqp.REJECTED, "released": amqp.RELEASED, "failed": amqp.MODIFIED, "poison": amqp.MODIFIED}
 
 
 class Sender:
@@ -152,9 +154,9 @@ class Connection:
         return self._attach(lambda h: Sender(self, h, address, on_settled), False, False,
                             composite(amqp.SOURCE), composite(amqp.TARGET, string(address)))
 
-    def receiver(self, address, second, on_message, on_confirmed=None):
+    def receiver(self, address, second, on_message, on_confirmed=None, target=None):
         return self._attach(lambda h: Receiver(self, h, address, second, on_message, on_confirmed), True, second,
-                            composite(amqp.SOURCE, string(address)), composite(amqp.TARGET))
+                            composite(amqp.SOURCE, string(address)), composite(amqp.TARGET, *([string(target)] if target else [])))
 
     def send_flow(self, link, drain):
         fields = [uint(self.next_incoming_id), uint(WINDOW), uint(self.next_outgoing_id), uint(WINDOW)]

@@ -9,9 +9,11 @@ from . import amqp
 from .client import CODES, Connection, Loop
 
 # Kept below the shares at which a retry-storm breaker may step in (settlement.md): fewer than half failing.
-MIX = (("accepted", 66), ("failed", 14), ("rejected", 6), ("released", 9), ("held", 5))
+MIX = (("accepted", 63), ("failed", 14), ("poison", 3), ("rejected", 6), ("released", 9), ("held", 5))
 DEAD_MIX = (("accepted", 70), ("released", 10), ("held", 20))
 BACKLOG = 600
+# Per producer, where messages have groups.
+GROUPS = 7
 
 
 class Consumer:
@@ -44,7 +46,7 @@ class Consumer:
         self.load.events += 1
         if state is not None and state.code != CODES[outcome]:
             self.load.ledger.violation("other", entry.id, f"{outcome} was confirmed as {state}")
-        self.load.ledger.confirmed(entry, number, outcome)
+        self.load.ledger.confirmed(entry, number, outcome, self.connection)
 
     def work(self):
         """Answers what came, neighbours with one outcome in one disposition, and tops up the credit."""
@@ -74,6 +76,8 @@ class Producer:
         self.load, self.queue, self.name, self.sizes = load, queue, name, sizes
         self.connection = connection
         self.refused, self.conditions = 0, {}
+        # What it had no answer for before the broker died; one of a queue's producers sends that again.
+        self.again = []
         self.link = connection.sender(queue, self.on_settled)
 
     def on_settled(self, entry, state):
@@ -91,15 +95,29 @@ class Producer:
         """Sends up to so many, within the credit and window. How many it was."""
         if not self.link.attached or self.connection.closed:
             return 0
+        self.send_again()
         count = min(count, self.link.room())
+        traits = self.load.ledger.queues[self.queue].traits
         for sent in range(count):
             if self.link.room() <= 0:
                 return sent
             size = self.sizes(self.load.rng)
             message_id = self.load.ledger.next_id
-            bare = amqp.bare_message(message_id, (message_id * 2654435761 % (1 << 32)).to_bytes(4, "big") * (size // 4 + 1))
-            self.link.send(amqp.DURABLE_HEADER + bare, self.load.ledger.sent(self.queue, self.name, bare))
+            group = f"{self.name}/{message_id % GROUPS}" if traits.grouped else None
+            bare = amqp.bare_message(message_id, (message_id * 2654435761 % (1 << 32)).to_bytes(4, "big") * (size // 4 + 1), group)
+            entry = self.load.ledger.sent(self.queue, self.name, bare, group)
+            self.link.send(amqp.DURABLE_HEADER + bare, entry)
+            if traits.once and self.load.rng.random() < 0.05:
+                # An impatient publisher does not wait for the crash.
+                self.again.append(entry)
         return count
+
+    def send_again(self):
+        while self.again and self.link.attached and self.link.room() > 0:
+            entry = self.again.pop()
+            if entry.bare is not None:
+                self.load.ledger.resent(entry)
+                self.link.send(amqp.DURABLE_HEADER + entry.bare, entry)
 
 
 def mixed_sizes(rng):
@@ -116,7 +134,7 @@ class Load:
         self.loop, self.events = Loop(), 0
         self.producers, self.consumers = [], []
         # Queues whose retry delays are configured to be short.
-        self.quick = {"k0", "k1", "k2"}
+        self.quick = {"k0", "k1", "k2", *ledger.traits}
 
     def connect(self, kind):
         return Connection(self.loop, self.port, f"{self.name}-{kind}{len(self.loop.connections)}")
@@ -129,6 +147,7 @@ class Load:
         for queue in queues:
             for number in range(rng.randint(1, 2)):
                 self.producers.append(Producer(self, rng.choice(publishing), queue, f"{queue}-p{number}", mixed_sizes))
+                self.producers[-1].again = self.ledger.unanswered(queue) if number == 0 else []
             for _ in range(rng.randint(1, 3)):
                 self.consumers.append(Consumer(self, rng.choice(consuming), queue, False, rng.random() < 0.6, rng.choice((10, 50, 200))))
             if rng.random() < 0.6:

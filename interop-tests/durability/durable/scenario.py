@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 
 from .broker import Broker, BrokerFailed, find_binary
-from .ledger import KINDS, Ledger
+from .ledger import ALWAYS, KINDS, WITH_FEATURES, Ledger
 from .load import audit
 
 # Name and max-attempts; `plain` is not in the configuration, so it has the default of 10.
@@ -57,7 +57,9 @@ def arguments(description, cycles):
 class Scenario:
     """A named run of cycles against one data directory (or one each)."""
 
-    def __init__(self, name, args, data=None):
+    def __init__(self, name, args, data=None, features=None):
+        # See features.py; most scenarios do without.
+        self.features = features
         self.name, self.args, self.rng = name, args, random.Random(args.seed)
         self.work = Path(tempfile.mkdtemp(prefix=f"verdict-{name}-"))
         self.passed, self.failed, self.cycle = 0, 0, 0
@@ -69,8 +71,12 @@ class Scenario:
         """A new data directory with a ledger of its own; totals go on."""
         before = getattr(self, "ledger", None)
         self.data = Path(data) if data else self.work / f"data-{self.cycle}"
+        queues, traits = QUEUES, {}
+        if self.features is not None:
+            more_config += self.features.CONFIG
+            queues, traits = {**QUEUES, **self.features.QUEUES}, self.features.TRAITS
         self.broker = Broker(find_binary(), self.data, self.work, CONFIG + more_config)
-        self.ledger = Ledger(self.work / f"ledger-{self.cycle}.txt", QUEUES)
+        self.ledger = Ledger(self.work / f"ledger-{self.cycle}.txt", queues, traits)
         if before is not None:
             before.file.close()
             self.ledger.totals = before.totals
@@ -123,7 +129,11 @@ class Scenario:
 
     def totals(self):
         t = self.ledger.totals
-        return f"{t['sent']} sent, {t['acked']} acked, {t['delivered']} delivered, {t['settled']} settled, {t['confirmed']} confirmed"
+        more = ""
+        if self.ledger.traits:
+            more = f", {t['resent']} sent again, {t['replays']} replays ({t['interrupted']} half done when killed, then {t['put back']} more put back)"
+            more += f", {t['looked']} looked at, {t['delayed']} retry times compared"
+        return f"{t['sent']} sent, {t['acked']} acked, {t['delivered']} delivered, {t['settled']} settled, {t['confirmed']} confirmed{more}"
 
     def report(self, why, took_s):
         self.failed = 0 if self.clean() and why is None else 1
@@ -134,7 +144,7 @@ class Scenario:
         print(f"  {self.totals()}; {self.broker.starts} starts, slowest {self.broker.slowest_s * 1000:.0f} ms; {took_s:.0f} s")
         for number, (kind, words) in enumerate(KINDS.items()):
             count = self.ledger.count(kind)
-            if number < 4 or count:
+            if number < (WITH_FEATURES if self.ledger.traits else ALWAYS) or count:
                 print(f"  {words}: {count}")
         print(f"{self.name}: {self.passed} passed, {self.failed} failed", flush=True)
         return self.end(self.failed)

@@ -1,168 +1,22 @@
 """A toy broker with switchable faults, so that every check of the harness is known to be able to fail.
 
 Speaks just enough AMQP for `durable.client`, keeps one append-only file. FAKE_FAULT names the mistake it
-makes (see FAULTS); without it, it must pass everything. It is no example of how to build a broker.
+makes (see FAULTS in fake_store.py); without it, it must pass everything. It is no example of how to build a broker.
 """
-import os
-import pickle
-import random
 import selectors
 import signal
 import socket
-import struct
 import sys
+import time
 import tomllib
-import zlib
 from collections import deque
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from durable import amqp  # noqa: E402
-from durable.amqp import FALSE, NULL, TRUE, composite, field, frame, string, symbol, ubyte, uint  # noqa: E402
-
-FAULTS = """forget-acquired ack-early forget-accept forget-count count-at-restart both neither reverse twice change
-no-fsync confirm-early no-dead-letter crash-when-full refuse-forever ignore-fsync-error cut-silently drop-tail""".split()
-FAULT = os.environ.get("FAKE_FAULT", "")
-assert FAULT in ("", *FAULTS), FAULT
-RNG = random.Random(os.getpid())
-
-
-def faulty(name, share=1.0):
-    return FAULT == name and RNG.random() < share
-
-
-MAGIC = b"\xf5VCF"
-
-
-def segment(data):
-    return Path(data) / "journal" / "0000000001.seg"
-
-
-def framed(body):
-    """Laid out like a frame of Verdict's journal, as far as `durable.segments` looks."""
-    head = MAGIC + struct.pack("<III", zlib.crc32(body), len(body), 0) + bytes(16)
-    return (head + body).ljust(-(-(32 + len(body)) // 8) * 8, b"\0")
-
-
-def unframe(data, pos):
-    """The body of the frame at `pos` and where it ends; (None, pos) where there is no whole one."""
-    if len(data) < pos + 32:
-        return None, pos
-    check, length = struct.unpack_from("<II", data, pos + 4)
-    body = data[pos + 32:pos + 32 + length]
-    whole = len(body) == length and data[pos + 12:pos + 32] == bytes(20) and zlib.crc32(body) == check
-    return (body if whole else None), pos + -(-(32 + length) // 8) * 8
-
-
-def magics(data, pos):
-    while (pos := data.find(MAGIC, pos)) >= 0:
-        yield pos
-        pos += 4
-
-
-class Store:
-    """Frames of pickles with a checksum, appended; `commit` makes what was written safe."""
-
-    def __init__(self, path):
-        self.path, self.queues, self.limits, self.next_seq = path, {}, {}, 1
-        self.pending, self.fsyncs, self.full = [], 0, False
-        self.fail_at = int(os.environ.get("VERDICT_FAULT", "fsync:0").split(":")[1])
-        if not path.exists():
-            path.write_bytes(bytes(64))
-        size = self.recover()
-        self.fd = os.open(path, os.O_CREAT | os.O_WRONLY)
-        os.ftruncate(self.fd, size)
-        os.lseek(self.fd, 0, os.SEEK_END)
-
-    def recover(self):
-        data, pos = self.path.read_bytes(), 64
-        while data[pos:pos + 4] == MAGIC:
-            body, end = unframe(data, pos)
-            if body is None:
-                break
-            for record in pickle.loads(body):
-                self.apply(record)
-            pos = end
-        if MAGIC in data[pos + 4:] and FAULT != "cut-silently" and any(unframe(data, at)[0] for at in magics(data, pos + 4)):
-            sys.exit(f"{self.path} is damaged at {pos}")
-        if FAULT == "drop-tail":
-            return self.drop_tail(data)
-        for name, queue in self.queues.items():
-            messages = list(queue.values())
-            if FAULT == "count-at-restart" and messages:
-                messages[0][2] += 1
-            if FAULT == "reverse":
-                self.queues[name] = dict(reversed(queue.items()))
-        return pos
-
-    def drop_tail(self, data):
-        """Forgets the second half of the file."""
-        half, pos, self.queues = len(data) // 2, 64, {}
-        while pos < half and (found := unframe(data, pos))[0]:
-            for record in pickle.loads(found[0]):
-                self.apply(record)
-            pos = found[1]
-        return pos
-
-    def apply(self, record):
-        kind, name, seq, *rest = record
-        queue = self.queues.setdefault(name, {})
-        if kind == "put":
-            queue[seq] = [seq, *rest]
-            self.next_seq = max(self.next_seq, seq + 1)
-        elif kind == "gone":
-            queue.pop(seq, None)
-        elif kind == "count" and seq in queue:
-            queue[seq][2:] = rest
-
-    def write(self, record):
-        self.pending.append(record)
-
-    def commit(self):
-        """True when all that was written is safe."""
-        if not self.pending:
-            return True
-        later = []
-        if FAULT in ("ack-early", "confirm-early"):
-            # Only the one kind of promise is made too early; the other kind of record is written at once.
-            early = [record for record in self.pending if (record[0] == "put") == (FAULT == "ack-early")]
-            if len(early) < 200:
-                later = early
-                self.pending = [record for record in self.pending if record not in early]
-        data = framed(pickle.dumps(self.pending))
-        end = os.lseek(self.fd, 0, os.SEEK_CUR)
-        try:
-            written = os.write(self.fd, data)
-            if written < len(data):
-                raise OSError(28, "no space")
-        except OSError as error:
-            if error.errno != 28:
-                raise
-            if FAULT == "crash-when-full":
-                os._exit(70)
-            os.ftruncate(self.fd, end)
-            os.lseek(self.fd, end, os.SEEK_SET)
-            self.full = True
-            return False
-        self.fsyncs += 1
-        if self.fsyncs == self.fail_at:
-            if FAULT != "ignore-fsync-error":
-                raise OSError(5, "injected")
-        if FAULT != "no-fsync":
-            os.fsync(self.fd)
-        self.pending = later
-        return True
-
-    def compact(self):
-        """Rewrites the file when it is mostly dead; how the toy gets room back."""
-        if not self.full or FAULT == "refuse-forever" or sum(len(m[1]) for q in self.queues.values() for m in q.values()) > 2_000_000:
-            return
-        live = [("put", name, seq, *m[1:]) for name, q in self.queues.items() for seq, m in q.items()]
-        os.ftruncate(self.fd, 64)
-        os.lseek(self.fd, 64, os.SEEK_SET)
-        os.write(self.fd, framed(pickle.dumps(live)))
-        os.fsync(self.fd)
-        self.full = False
+from durable.amqp import FALSE, NULL, TRUE, composite, field, frame, string, symbol, ubyte, uint, ulong  # noqa: E402
+from durable.manage import APPLICATION_PROPERTIES, VALUE, encode  # noqa: E402
+from fake_store import FAULT, Store, faulty, property_of, segment  # noqa: E402
 
 
 class Node:
@@ -171,22 +25,46 @@ class Node:
     def __init__(self, server, name):
         self.server, self.name, self.consumers = server, name, []
         self.messages = server.store.queues.setdefault(name, {})
-        self.waiting = deque(self.messages)
+        self.waiting, self.delayed = deque(), []
+        for seq in self.messages:
+            self.back(seq) if self.messages[seq][4] > time.time() else self.waiting.append(seq)
 
     def dispatch(self):
+        due = [seq for at, seq in self.delayed if at <= time.time()]
+        self.delayed = [pair for pair in self.delayed if pair[1] not in due]
+        for seq in due:
+            self.back(seq)
+        held, failed = [], self.failed_groups()
         for peer, link in self.consumers:
             while self.waiting and link["credit"] > 0:
-                if self.waiting[0] not in self.messages:
-                    self.waiting.popleft()
+                seq = self.waiting.popleft()
+                if seq not in self.messages:
                     continue
-                peer.deliver(link, self, self.waiting.popleft())
+                if failed and failed.get(property_of(self.messages[seq][1], 10), seq) < seq:
+                    held.append(seq)
+                    continue
+                peer.deliver(link, self, seq)
+        self.waiting.extendleft(reversed(held))
         for peer, link in self.consumers:
             if link["drain"]:
                 link["count"] += link["credit"]
                 link["credit"], link["drain"] = 0, False
                 peer.flow(link)
 
+    def failed_groups(self):
+        """The first failed message of each group, where that matters."""
+        failed = {}
+        if self.server.settings.get(self.name, {}).get("retry-order") == "group" and FAULT != "overtake":
+            for message in self.messages.values():
+                if message[2] > 0:
+                    group = property_of(message[1], 10)
+                    failed[group] = min(message[0], failed.get(group, message[0]))
+        return failed
+
     def back(self, seq):
+        if seq in self.messages and self.messages[seq][4] > time.time():
+            self.delayed.append((self.messages[seq][4], seq))
+            return
         self.waiting = deque(sorted([*self.waiting, seq], reverse=FAULT == "reverse"))
 
 
@@ -237,7 +115,7 @@ class Peer:
         elif code == amqp.DISPOSITION:
             for delivery_id in range(f[1], field(f, 2, f[1]) + 1):
                 if delivery_id in self.unsettled:
-                    self.settle(delivery_id, field(f, 3, False), f[4].code)
+                    self.settle(delivery_id, field(f, 3, False), f[4].code, field(f[4].value, 2) is not None)
         elif code == amqp.DETACH:
             self.release(self.links[f[0]])
             self.out += frame(0, composite(amqp.DETACH, uint(f[0]), TRUE))
@@ -251,7 +129,7 @@ class Peer:
         receiver = f[2]
         address = field((f[5] if receiver else f[6]).value, 0)
         node = self.server.node(address)
-        link = {"handle": f[1], "node": node, "credit": 0, "count": 0, "drain": False, "received": 0, "limit": 0}
+        link = {"handle": f[1], "node": node, "receiver": receiver, "credit": 0, "count": 0, "drain": False, "received": 0, "limit": 0}
         self.links[f[1]] = link
         base = [string(f[0]), uint(f[1]), FALSE if receiver else TRUE, ubyte(0), ubyte(field(f, 4, 0))]
         base += [composite(amqp.SOURCE, string(address)), composite(amqp.TARGET, string(address))]
@@ -285,13 +163,34 @@ class Peer:
         if link["limit"] - link["received"] < 250:
             self.credit(link)
         store, name = self.server.store, link["node"].name
+        if name == "$management":
+            self.acks.append((delivery_id, None, None, None))
+            self.answer(body)
+            return
         if store.full:
             self.refuse(delivery_id)
             return
-        seq, store.next_seq = store.next_seq, store.next_seq + 1
         bare = body[amqp.decode(body, 0)[1]:]
-        store.write(("put", name, seq, bare, 0, 0))
-        self.acks.append((delivery_id, link["node"], seq, [seq, bare, 0, 0]))
+        if name in store.once:
+            if property_of(bare, 0) in store.ids:
+                self.acks.append((delivery_id, None, None, None))
+                return
+            store.ids.add(property_of(bare, 0))
+        seq, store.next_seq = store.next_seq, store.next_seq + 1
+        store.write(("put", name, seq, bare, 0, 0, 0.0, ()))
+        self.acks.append((delivery_id, link["node"], seq, [seq, bare, 0, 0, 0.0, ()]))
+
+    def answer(self, request):
+        """To a request for $management."""
+        sections, pos = {}, 0
+        while pos < len(request):
+            section, pos = amqp.decode(request, pos)
+            sections[section.code] = section.value
+        status, body = self.server.manage(sections[APPLICATION_PROPERTIES], sections[VALUE])
+        link = next(link for link in self.links.values() if link["node"].name == "$management" and link["receiver"])
+        payload = composite(amqp.PROPERTIES, *[NULL] * 5, ulong(sections[amqp.PROPERTIES][0]))
+        payload += amqp.described(APPLICATION_PROPERTIES, encode({"statusCode": status})) + amqp.described(VALUE, encode(body))
+        self.send(link, payload)
 
     def refuse(self, delivery_id):
         state = composite(amqp.REJECTED, composite(amqp.ERROR, symbol("amqp:resource-limit-exceeded")))
@@ -299,25 +198,28 @@ class Peer:
 
     def deliver(self, link, node, seq):
         message = node.messages[seq]
-        delivery_id, self.next_id = self.next_id, self.next_id + 1
-        link["credit"] -= 1
-        link["count"] += 1
-        self.unsettled[delivery_id] = (link, node, seq)
+        self.unsettled[self.next_id] = (link, node, seq)
         bare = message[1]
         if faulty("change", 0.01):
             bare = bare[:-1] + b"!"
         annotations = b"\xc1" + bytes((1 + 22 + 5, 2)) + symbol("x-opt-acquired-count") + b"\x70" + message[3].to_bytes(4, "big")
         payload = composite(amqp.HEADER, TRUE, NULL, NULL, NULL, uint(message[2])) + amqp.described(0x72, annotations) + bare
+        self.send(link, payload)
+        if faulty("twice", 0.01):
+            node.waiting.append(seq)
+
+    def send(self, link, payload):
+        delivery_id, self.next_id = self.next_id, self.next_id + 1
+        link["credit"] -= 1
+        link["count"] += 1
         first = [uint(link["handle"]), uint(delivery_id), amqp.binary(delivery_id.to_bytes(4, "big")), uint(0), FALSE]
         for start in range(0, len(payload), 60000):
             more = TRUE if start + 60000 < len(payload) else NULL
             head = first if start == 0 else [uint(link["handle"]), NULL, NULL, NULL, NULL]
             self.out += frame(0, composite(amqp.TRANSFER, *head, more), payload[start:start + 60000])
             self.outgoing += 1
-        if faulty("twice", 0.01):
-            node.waiting.append(seq)
 
-    def settle(self, delivery_id, settled, state):
+    def settle(self, delivery_id, settled, state, poison):
         link, node, seq = self.unsettled.pop(delivery_id)
         message, store = node.messages.get(seq), self.server.store
         if message is None:
@@ -332,15 +234,18 @@ class Peer:
             if not faulty("forget-accept", 0.02):
                 store.write(("gone", node.name, seq))
         else:
-            self.fail(node, message, state)
+            self.fail(node, message, state, poison)
         if not settled:
             self.confirms.append((delivery_id, state))
 
-    def fail(self, node, message, state):
+    def fail(self, node, message, state, poison=False):
         store, seq = self.server.store, message[0]
         message[2] += 1
-        limit = store.limits.get(node.name, 10)
-        if state == amqp.MODIFIED and message[2] < limit:
+        settings = self.server.settings.get(node.name, {})
+        refused = state == amqp.REJECTED and "rules" in settings and message[2] <= 2
+        again = refused or state == amqp.MODIFIED and not poison
+        if again and message[2] < settings.get("max-attempts", 10):
+            message[4] = time.time() + delay_s(settings, message[2]) * (0.5 if FAULT == "early" else 1)
             if not faulty("forget-count", 0.1):
                 store.write(("count", node.name, seq, *message[2:]))
             node.back(seq)
@@ -366,12 +271,13 @@ class Peer:
 
     def committed(self, safe):
         for delivery_id, node, seq, message in self.acks:
-            if not safe:
+            if not safe and node is not None:
                 self.refuse(delivery_id)
                 continue
             self.out += frame(0, composite(amqp.DISPOSITION, TRUE, uint(delivery_id), NULL, TRUE, composite(amqp.ACCEPTED)))
-            node.messages[seq] = message
-            node.waiting.append(seq)
+            if node is not None:
+                node.messages[seq] = message
+                node.waiting.append(seq)
         for delivery_id, state in self.confirms if safe else ():
             self.out += frame(0, composite(amqp.DISPOSITION, FALSE, uint(delivery_id), NULL, TRUE, composite(state)))
         self.acks.clear()
@@ -390,14 +296,49 @@ class Peer:
             self.server.lost(self, clean=True)
 
 
+def delay_s(settings, failures):
+    """What the queue's retry-delay says, in seconds."""
+    delay = {key: int(value[:-2]) / 1000 for key, value in settings.get("retry-delay", {}).items() if key != "jitter"}
+    return delay.get("first", 0.0) if failures == 1 else min(delay.get("max", 1.0), delay.get("initial", 0.0) * 2 ** (failures - 2))
+
+
+class Replay:
+    """Letters that go back to their queue, one in a turn."""
+
+    def __init__(self, server, queue, name, slow):
+        self.server, self.queue, self.name, self.slow = server, queue, name, slow
+        self.main, self.dead, self.moved = server.node(queue), server.node(queue + "/$deadletter"), 0
+        done = () if FAULT == "replay-again" else (name,)
+        self.left = [seq for seq in self.dead.waiting if seq in self.dead.messages and not set(done) & set(self.dead.messages[seq][5])]
+        if FAULT == "replay-leaves":
+            del self.left[-1:]
+
+    def turn(self):
+        for seq in self.left[:1 if self.slow else None]:
+            self.left.remove(seq)
+            if seq not in self.dead.waiting or seq not in self.dead.messages:
+                continue
+            store, message = self.server.store, self.dead.messages[seq]
+            new = [store.next_seq, message[1], 0, message[3], 0.0, (*message[5], self.name)]
+            store.next_seq += 1
+            if not faulty("replay-both", 0.2):
+                store.write(("gone", self.dead.name, seq))
+            store.write(("put", self.main.name, *new))
+            del self.dead.messages[seq]
+            self.dead.waiting.remove(seq)
+            self.main.messages[new[0]] = new
+            self.main.back(new[0])
+            self.moved += 1
+
+
 class Server:
     """The loop: read everybody, commit once, then answer and deliver."""
 
     def __init__(self, port, data, config):
         segment(data).parent.mkdir(parents=True, exist_ok=True)
-        self.store = Store(segment(data))
-        for queue in config.get("queue", []):
-            self.store.limits[queue["name"]] = queue["max-attempts"]
+        self.settings = {queue["name"]: queue for queue in config.get("queue", [])}
+        self.store = Store(segment(data), {name for name, queue in self.settings.items() if "duplicates" in queue})
+        self.replays = {}
         self.nodes, self.peers, self.selector = {}, {}, selectors.DefaultSelector()
         self.stopping = False
         self.listener = socket.create_server(("127.0.0.1", port))
@@ -407,6 +348,23 @@ class Server:
         if name not in self.nodes:
             self.nodes[name] = Node(self, name)
         return self.nodes[name]
+
+    def manage(self, wanted, arguments):
+        """What the harness asks of $management: (status, body)."""
+        operation, name = wanted["operation"], wanted["name"]
+        if operation == "REPLAY":
+            self.replays[arguments["id"]] = Replay(self, name, arguments["id"], "rate" in arguments)
+            return 201, {}
+        if operation == "READ":
+            replay = self.replays[name]
+            return 200, {"state": "running" if replay.left else "done", "finished": None if replay.left else 1, "replayed": replay.moved, "skipped": 0}
+        node = self.node(name if operation == "MESSAGES" else name + "/$deadletter")
+        rows = []
+        for seq, bare, count, _, due, replays in node.messages.values():
+            waits = due > time.time()
+            rows.append({"message-id": str(property_of(bare, 0)), "delivery-count": count, "status": "delayed" if waits else "ready",
+                         "not-before": int(due * 1000) if waits else None, "replays": [{"id": replay} for replay in replays]})
+        return 200, {"messages" if operation == "MESSAGES" else "letters": rows, "next": None}
 
     def lost(self, peer, clean=False):
         if peer.sock.fileno() < 0:
@@ -434,6 +392,8 @@ class Server:
                 self.selector.register(sock, selectors.EVENT_READ, peer)
             else:
                 key.data.read()
+        for replay in self.replays.values():
+            replay.turn()
         self.store.compact()
         try:
             safe = self.store.commit()

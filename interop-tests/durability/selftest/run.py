@@ -14,6 +14,9 @@ SCRIPTS = HERE.parents[2] / "scripts"
 # Words of the report (regular expressions), any of which must be there.
 LOST, RETURNED, COUNT = "acked but lost: [1-9]", "settled but returned: [1-9]", "delivery-count wrong: [1-9]"
 PLACE, ORDER = "in both or neither of queue and dead letters: [1-9]", "first deliveries out of order: [1-9]"
+EARLY, DELAY = "delivered before its retry was due: [1-9]", "retry time not kept over a restart: [1-9]"
+LEFT, DOUBLED = "left behind by a replay that was done: [1-9]", "put back twice by one replay: [1-9]"
+DUPLICATE, GROUP = "duplicate queued: [1-9]", "delivered before a failed one of its group: [1-9]"
 TWICE, CONTENT = "delivered to two at once: [1-9]", "message changed: [1-9]"
 # fault, scenario, cycles, what must be found.
 CASES = [
@@ -28,12 +31,20 @@ CASES = [
     ("forget-count", "durability", 20, [COUNT]),
     ("forget-acquired", "durability", 20, [COUNT]),
     ("count-at-restart", "durability", 20, [COUNT]),
-    ("both", "durability", 20, [PLACE]),
+    ("both", "durability", 20, [PLACE, RETURNED]),
     ("neither", "durability", 20, [PLACE]),
     ("no-dead-letter", "durability", 20, [PLACE]),
     ("reverse", "durability", 20, [ORDER]),
     ("twice", "durability", 20, [TWICE, RETURNED, COUNT]),
     ("change", "durability", 20, [CONTENT]),
+    ("early", "durability", 20, [EARLY]),
+    ("forget-delay", "durability", 20, [EARLY]),
+    ("shift-delay", "durability", 20, [DELAY]),
+    ("forget-ids", "durability", 20, [DUPLICATE]),
+    ("overtake", "durability", 20, [GROUP]),
+    ("replay-again", "durability", 30, [DOUBLED]),
+    ("replay-both", "durability", 20, [PLACE]),
+    ("replay-leaves", "durability", 20, [LEFT]),
     ("no-fsync", "power-cut", 10, [LOST]),
     ("crash-when-full", "disk-full", 1, ["Failed: "]),
     ("refuse-forever", "disk-full", 1, ["Failed: no publishing again by itself"]),
