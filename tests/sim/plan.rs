@@ -231,7 +231,8 @@ fn queue(at: usize, rng: &mut Rng) -> QueuePlan {
 /// A window that is large enough for a whole run, or a small one, of which less is known.
 fn duplicates(rng: &mut Rng) -> DuplicatePolicy {
     let detect = if rng.one_in(2) { Detect::MessageId } else { Detect::Off };
-    let large = DuplicatePolicy { detect, ..DuplicatePolicy::default() };
+    // Ten minutes, the default, are not: seed 9108 waits longer than that for a message.
+    let large = DuplicatePolicy { detect, window_ms: 86_400_000, ..DuplicatePolicy::default() };
     if rng.one_in(4) {
         DuplicatePolicy { window_ms: rng.range(1, 2000), count: rng.range(1, 40) as usize, ..large }
     } else {
