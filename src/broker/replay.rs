@@ -11,7 +11,7 @@ use super::{
     EntryState, Replay, Seq,
     node::Node,
     policy::WhenFull,
-    queue::entry::{KEEPING, LOADING, STATE_PAGED, Status, UNREADABLE},
+    queue::entry::{KEEPING, LOADING, STATE_PAGED, STATE_STORED, Status, UNREADABLE},
 };
 use crate::{limits::REPLAYS_KEPT, time::Millis};
 
@@ -137,7 +137,8 @@ impl Node {
         begin_anew(&mut state, now, id);
         entry.state = Some(Arc::clone(&state));
         entry.set_counts(0, entry.acquired_count);
-        entry.flags &= !(LOADING | UNREADABLE | STATE_PAGED);
+        // The store has the old state until the move is committed.
+        entry.flags &= !(LOADING | UNREADABLE | STATE_PAGED | STATE_STORED);
         let (recorded, pending, keeping) = (entry.recorded(), entry.pending(), entry.has(KEEPING));
         let old_segment = entry.location().map(|location| location.segment);
         let state = entry.full_state().unwrap_or_default();
